@@ -1,0 +1,40 @@
+# Thin: the program is the command `auterity`. Every target works in a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+
+.PHONY: run test lint bench evidence lock clean
+
+run: .venv/runtime.stamp
+	@$(BIN)/auterity serve
+
+test: .venv/dev.stamp
+	@$(BIN)/python -m pytest -q
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+.venv/uv.stamp:
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	@touch $@
+
+.venv/runtime.stamp: .venv/uv.stamp requirements/runtime.txt pyproject.toml
+	@echo "Installing Auterity into .venv …"
+	@$(UV) pip install --quiet --require-hashes -r requirements/runtime.txt
+	@$(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/runtime.stamp requirements/dev.txt
+	@$(UV) pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+lock: .venv/uv.stamp
+	$(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-annotate pyproject.toml -o requirements/runtime.txt
+	$(UV) pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+
+clean:
+	rm -rf .venv dist build

@@ -1,0 +1,1 @@
+"""The nine services. Domains never import each other."""

@@ -1,0 +1,1 @@
+"""The data plane. Read ``pipeline.py`` first."""

@@ -1,0 +1,56 @@
+"""Time comes in through a ``Clock``, so that tests can move it."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+__all__ = ["Clock", "ManualClock", "SystemClock"]
+
+
+class Clock(Protocol):
+    """What the program asks of time."""
+
+    def now(self) -> datetime:
+        """The present moment, in UTC."""
+        ...
+
+    def epoch_us(self) -> int:
+        """Microseconds since the Unix epoch."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds on a clock that never goes back; only differences mean anything."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def epoch_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic_ns(self) -> int:
+        return time.perf_counter_ns()
+
+
+class ManualClock:
+    """A clock that stands still until it is moved; for tests."""
+
+    def __init__(self, start: datetime) -> None:
+        self._now = start.astimezone(UTC)
+
+    def advance(self, by: timedelta) -> None:
+        """Move the clock forward."""
+        self._now += by
+
+    def now(self) -> datetime:
+        return self._now
+
+    def epoch_us(self) -> int:
+        return int(self._now.timestamp() * 1_000_000)
+
+    def monotonic_ns(self) -> int:
+        return self.epoch_us() * 1000

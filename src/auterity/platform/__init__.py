@@ -1,0 +1,1 @@
+"""What every domain stands on: identity, tenancy, keys, models and prices, usage."""
