@@ -1,0 +1,36 @@
+"""Every management endpoint declares its action: ``Annotated[Principal, Depends(Requires("keys.create"))]``."""
+
+from typing import Protocol
+
+from fastapi import Request
+
+from auterity.kit.errors import Forbidden
+from auterity.platform.identity.principal import Principal
+from auterity.platform.identity.roles import allows
+
+__all__ = ["Authenticator", "Requires"]
+
+
+class Authenticator(Protocol):
+    """Turns an ``Authorization`` header into a principal."""
+
+    async def principal(self, authorization: str | None) -> Principal:
+        """
+        Raises:
+            Unauthenticated: the header is missing, or the token is expired or not ours.
+        """
+        ...
+
+
+class Requires:
+    """A FastAPI dependency that lets a principal through who may do ``action``."""
+
+    def __init__(self, action: str) -> None:
+        self.action = action
+
+    async def __call__(self, request: Request) -> Principal:
+        authenticator: Authenticator = request.app.state.authenticator
+        principal = await authenticator.principal(request.headers.get("authorization"))
+        if not allows(principal, self.action):
+            raise Forbidden(f"Your roles do not allow {self.action}; ask an administrator of your tenant.")
+        return principal
