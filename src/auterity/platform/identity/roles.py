@@ -1,4 +1,4 @@
-"""Which role may do what: ``<noun>.<verb>`` actions, ``<noun>.*`` for all of a noun, ``*`` for everything in a tenant."""
+"""Which role may do what: actions ``<noun>.<verb>``; ``<noun>.*`` is all of a noun, ``*`` everything in a tenant."""
 
 from collections.abc import Mapping
 
