@@ -43,6 +43,7 @@ class Kind(StrEnum):
     CHOICE = "choice"
     FILE = "path"
     URL = "URL"
+    ADDRESSES = "IP addresses and networks with commas, or *"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     forwarded_allow_ips: Annotated[
         str,
-        Spec("Proxies whose X-Forwarded-* headers are believed: addresses and networks with commas, or *.", Kind.TEXT),
+        Spec(
+            "Proxies whose X-Forwarded-* headers are believed: addresses and networks with commas, or *.",
+            Kind.ADDRESSES,
+        ),
     ] = "127.0.0.1"
     origins: dict[str, str] = {}
     """Where each setting came from that is not at its default."""
