@@ -151,24 +151,35 @@ def test_switches_and_lists_read_as_people_write_them(home: Path) -> None:
 
 def test_urls_are_checked_without_ever_being_repeated(home: Path) -> None:
     told = problems(
-        home, AUTERITY_DATABASE_URL="mysql://root:hunter2@db/x", AUTERITY_REDIS_URL="redis://:hunter2@h:port"
+        home,
+        AUTERITY_DATABASE_URL="mysql://root:hunter2@db/x",
+        AUTERITY_REDIS_URL="redis://:hunter2@h:port",
+        AUTERITY_OTLP_ENDPOINT="ftp://root:hunter2@h",
     )
-    assert told == [
-        "AUTERITY_DATABASE_URL: database_url must be a URL such as postgresql://…",
-        "AUTERITY_REDIS_URL: redis_url must be a URL such as redis://…",
+    assert [problem.split(":")[0] for problem in told] == [
+        "AUTERITY_DATABASE_URL",
+        "AUTERITY_OTLP_ENDPOINT",
+        "AUTERITY_REDIS_URL",
     ]
+    assert "hunter2" not in str(told)
+    assert told[1].endswith("otlp_endpoint must be a URL such as http://host:port")
+
+
+def test_several_nodes_of_a_redis_cluster_are_one_url(home: Path) -> None:
+    url = "redis-cluster://a:7000,b:7001,c:7002"
+    assert read(home, f"redis_url: {url}\n").redis_url == url
 
 
 def test_what_is_shown_holds_no_secret(home: Path) -> None:
     settings = read(
         home,
-        AUTERITY_DATABASE_URL="postgresql://app:hunter2@db:5432/x?password=hunter2&sslmode=require",
+        AUTERITY_DATABASE_URL="postgresql://app:hunter2@db:5432/x?sslmode=require",
         AUTERITY_REDIS_URL="rediss://:hunter2@cache:6379/0",
         AUTERITY_MASTER_KEY="hunter2",
     )
     shown = {each.name: each.value for each in settings.explain()}
     assert "hunter2" not in str(shown)
-    assert shown["database_url"] == "postgresql://app:***@db:5432/x?password=***&sslmode=require"
+    assert shown["database_url"] == "postgresql://app:***@db:5432/x?sslmode=require"
     assert shown["master_key"] == "(set)"
 
 

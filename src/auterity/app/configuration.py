@@ -4,7 +4,7 @@ All problems are found in one pass and told together, each with its source and l
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,19 @@ import msgspec
 from auterity.app.configuration_file import NotSettings, read_lines
 from auterity.app.notation import Value, parse
 from auterity.app.settings import SETTINGS, InvalidSettings, Settings
+from auterity.engines.counters.address import RedisAddress
+from auterity.engines.database.address import parse_address
+from auterity.kit.errors import AuterityError
 
 __all__ = ["CONFIG_NAME", "load"]
 
 CONFIG_NAME = "auterity.yaml"
 _PREFIX = "AUTERITY_"
+_READ_BY_ENGINE: Mapping[str, Callable[[str], object]] = {
+    "database_url": parse_address,
+    "redis_url": RedisAddress.parse,
+}
+"""Settings whose text an engine reads; it says what is wrong with it without repeating a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,12 @@ def load(flags: Mapping[str, str | None], variables: Mapping[str, str]) -> Setti
         try:
             values[name] = parse(SETTINGS[name], source.text, source.folder)
             origins[name] = source.origin
+            if name in _READ_BY_ENGINE:
+                _READ_BY_ENGINE[name](source.text)
         except ValueError as error:
             problems.append(f"{source.origin}: {name} {error}")
+        except AuterityError as error:
+            problems.append(f"{source.origin}: {error}")
     if problems:
         raise InvalidSettings(problems)
     if file is not None:

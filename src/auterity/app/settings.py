@@ -55,7 +55,7 @@ class Spec:
     minimum: float | None = None
     maximum: float | None = None
     schemes: tuple[str, ...] = ()
-    """For URLs: those that can be."""
+    """For URLs: those that can be; empty where the engine that connects there reads the URL."""
     secret: bool = False
     """From a variable only: flags show in the list of processes, files are copied about. Never printed."""
     restart: bool = False
@@ -116,7 +116,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Spec(
             "PostgreSQL 15 or later; without it, Auterity runs its own in the home folder.",
             Kind.URL,
-            schemes=("postgresql", "postgres", "postgresql+asyncpg"),
             restart=True,
         ),
     ] = None
@@ -125,7 +124,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Spec(
             "Redis or Valkey for limits and budgets shared by several nodes.",
             Kind.URL,
-            schemes=("redis", "rediss", "valkey", "valkeys"),
         ),
     ] = None
     master_key: Annotated[
