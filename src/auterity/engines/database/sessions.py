@@ -8,11 +8,12 @@ repositories' own conditions. The program's roles cannot bypass it.
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from auterity.kit.errors import Unavailable
+from auterity.engines.database.address import parse_address
+from auterity.engines.database.errors import DatabaseUnavailable
+from auterity.engines.database.failures import translate_failures, translate_opening_failures
 
 __all__ = ["APP_ROLE", "COLLECTOR_ROLE", "OPERATOR_ROLE", "PLAN_CHANNEL", "Database", "DatabaseUnavailable", "Scope"]
 
@@ -25,12 +26,6 @@ COLLECTOR_ROLE = "auterity_collector"
 
 PLAN_CHANNEL = "auterity_plan"
 """NOTIFY channel; the payload is the id of the tenant whose compiled plan is out of date, or ``*`` for all."""
-
-
-class DatabaseUnavailable(Unavailable):
-    """PostgreSQL cannot be reached."""
-
-    code = "database_unavailable"
 
 
 class Scope:
@@ -62,19 +57,20 @@ class Scope:
 class Database:
     """The connection pool."""
 
-    def __init__(self, url: str, *, role: str = APP_ROLE, pool_size: int = 5) -> None:
+    def __init__(self, url: str | URL, *, role: str = APP_ROLE, pool_size: int = 5, pool_timeout_s: float = 10) -> None:
         """
         Args:
-            url: ``postgresql+asyncpg://…``.
+            url: ``postgresql://…`` in any form that ``parse_address`` reads.
             role: the role that every connection takes on when it opens.
             pool_size: connections kept; twice as many may be open for a moment.
+            pool_timeout_s: seconds to wait for a free connection.
         """
         self._engine: AsyncEngine = create_async_engine(
-            url,
+            parse_address(url),
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
-            pool_timeout=10,
+            pool_timeout=pool_timeout_s,
             connect_args={"server_settings": {"role": role, "application_name": "auterity", "timezone": "UTC"}},
         )
 
@@ -124,15 +120,12 @@ class Database:
     @asynccontextmanager
     async def _transaction(self, opening: str, value: str | None) -> AsyncGenerator[AsyncSession]:
         async with AsyncSession(self._engine, expire_on_commit=False, autoflush=False) as session:
-            try:
-                async with session.begin():
-                    await session.execute(text(opening), {"value": value} if value is not None else {})
+            with translate_opening_failures():
+                await session.execute(text(opening), {"value": value} if value is not None else {})
+            with translate_failures():
+                try:
                     yield session
-            except (OSError, OperationalError, InterfaceError, TimeoutError) as error:
-                raise DatabaseUnavailable(
-                    "The database cannot be reached; try again shortly.", retry_after=1
-                ) from error
-            except DBAPIError as error:
-                if error.connection_invalidated:
-                    raise DatabaseUnavailable("The database connection was lost; try again.", retry_after=1) from error
-                raise
+                except BaseException:
+                    await session.rollback()
+                    raise
+                await session.commit()

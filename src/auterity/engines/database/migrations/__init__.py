@@ -1,0 +1,6 @@
+"""The schema's history, applied by ``engines.database.migration``.
+
+One file per step in ``versions/``, named ``NNNN_noun.py``, with ``revision = "NNNN"`` and ``down_revision`` the step
+before it. Steps only go forward: a mistake is mended by the next step. Every table with a ``tenant_id`` calls
+:func:`~auterity.engines.database.migrations.row_security.guard` in the step that creates it.
+"""
