@@ -49,6 +49,8 @@ class Listing:
     """The next moment at which the list itself changes this price."""
     unmetered: tuple[str, ...] = ()
     """Charges of the list that the gateway does not meter, e.g. ``web_searches``."""
+    context_window: int | None = None
+    """The most tokens that the model takes, where the list knows it."""
 
 
 def look_up(model: str, *, provider_id: str | None, base_url: str | None, at: datetime) -> Listing:
@@ -109,8 +111,9 @@ def _listing(info: ModelInfo, provider_id: str, at: datetime) -> Listing:
             f"The price list knows {info.id!r} of {provider_id} but {why}; add an overlay with the price per token.",
             valid_until,
             unmetered,
+            info.context_window,
         )
-    return Listing(found, f"List price of {info.id!r} of {provider_id}.", valid_until, unmetered)
+    return Listing(found, f"List price of {info.id!r} of {provider_id}.", valid_until, unmetered, info.context_window)
 
 
 def _rate(price: object, per: int) -> Rate:
