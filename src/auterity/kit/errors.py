@@ -4,16 +4,14 @@ A package subclasses :class:`AuterityError` in its own ``errors`` module. Gatewa
 the management API as RFC 9457 problem details.
 """
 
-from typing import ClassVar
-
 __all__ = ["AuterityError", "Conflict", "Forbidden", "InvalidRequest", "NotFound", "Unauthenticated", "Unavailable"]
 
 
 class AuterityError(Exception):
     """A failure that is told to the caller. ``str(error)`` is shown as it stands: no secrets, no stack traces."""
 
-    code: ClassVar[str] = "internal_error"
-    status: ClassVar[int] = 500
+    code: str = "internal_error"
+    status: int = 500
 
     def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -112,6 +112,11 @@ class StreamDecoder(Protocol):
         """
         ...
 
+    def end(self) -> None:
+        """The connection ended in good order. Some providers say no more than that: where every choice has its finish
+        reason, the stream is then complete (``finished``) even without the wire's own end mark."""
+        ...
+
     @property
     def pending(self) -> bytes:
         """Frames of the same ``feed`` that preceded an error event."""

@@ -1,0 +1,1 @@
+"""AI cost optimization. On the path: the most that a call can cost, set aside before it goes out."""

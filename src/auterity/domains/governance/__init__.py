@@ -1,0 +1,1 @@
+"""Enterprise AI governance. On the path: may this key use this model?"""
