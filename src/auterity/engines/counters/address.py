@@ -77,5 +77,5 @@ def _node(host: str) -> tuple[str, int]:
 def _malformed() -> InvalidCountersUrl:
     return InvalidCountersUrl(
         "The address of Redis is malformed. Write it as redis://user:password@host:6379/0, with several hosts "
-        "separated by commas, special characters of the password percent-encoded and, for a Cluster, no database number."
+        "separated by commas, special characters of the password percent-encoded and no database number for a Cluster."
     )
