@@ -40,18 +40,14 @@ class ServerSentEvent(msgspec.Struct, frozen=True, gc=False):
 class FrameCutter:
     """Cuts a stream into whole frames, at most ``max_frame`` bytes each."""
 
-    __slots__ = ("_after_cr", "_max_frame", "_started", "_tail")
+    __slots__ = ("_after_cr", "_max_frame", "_started", "tail")
 
     def __init__(self, max_frame: int = DEFAULT_MAX_FRAME) -> None:
         self._max_frame = max_frame
-        self._tail = bytearray()
         self._after_cr = False
         self._started = False
-
-    @property
-    def tail(self) -> bytes:
-        """What has come of a frame that is not complete."""
-        return bytes(self._tail)
+        self.tail = bytearray()
+        """What has come of a frame that is not complete; always the same object, not to be changed from outside."""
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they came; return all frames that are complete now, each ended by an empty line.
@@ -63,7 +59,7 @@ class FrameCutter:
         """
         if self._after_cr or b"\r" in data:
             data = self._with_plain_line_ends(data)
-        tail = self._tail
+        tail = self.tail
         if not tail:
             if data.endswith(b"\n\n"):
                 block = data
@@ -90,13 +86,13 @@ class FrameCutter:
         return block
 
     def _waiting(self) -> bytes:
-        if len(self._tail) > self._max_frame:
+        if len(self.tail) > self._max_frame:
             self._check(b"")
         return b""
 
     def _check(self, block: bytes) -> None:
-        if len(self._tail) > self._max_frame or any(len(frame) > self._max_frame for frame in block.split(b"\n\n")):
-            self._tail.clear()
+        if len(self.tail) > self._max_frame or any(len(frame) > self._max_frame for frame in block.split(b"\n\n")):
+            self.tail.clear()
             raise FrameTooLarge(f"An event of the stream is longer than {self._max_frame} bytes.")
 
     def _with_plain_line_ends(self, data: bytes) -> bytes:
