@@ -18,6 +18,7 @@ from auterity.providers.contract import Endpoint, ModelCall
 
 __all__ = ["error_body", "error_event", "model_body", "models_body", "parse"]
 
+_ABSENT = msgspec.Raw(b"null")
 _ModelName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 
@@ -39,14 +40,14 @@ class _ChatRequest(msgspec.Struct):
     max_completion_tokens: _Tokens | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
     user: str | None = None
-    metadata: msgspec.Raw | None = None
+    metadata: msgspec.Raw = _ABSENT
 
 
 class _EmbeddingsRequest(msgspec.Struct):
     model: _ModelName
     input: str | Annotated[list[str | int | list[int]], msgspec.Meta(min_length=1)]
     user: str | None = None
-    metadata: msgspec.Raw | None = None
+    metadata: msgspec.Raw = _ABSENT
 
 
 _chat = msgspec.json.Decoder(_ChatRequest)

@@ -23,9 +23,9 @@ _metadata = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
 
 
-def metadata_tags(metadata: msgspec.Raw | None) -> dict[str, str]:
+def metadata_tags(metadata: msgspec.Raw) -> dict[str, str]:
     """The string pairs of the body's ``metadata``; anything else in it is the provider's business."""
-    if metadata is None or metadata == b"null":
+    if metadata == b"null":
         return {}
     try:
         pairs = _metadata.decode(metadata)

@@ -1,0 +1,138 @@
+"""Plans are at hand, fresh after a change, and still there when the database is not."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from auterity.engines.database.sessions import DatabaseUnavailable
+from auterity.gateway.plan import PlanCache, TenantPlan
+from auterity.kit.clock import ManualClock
+from auterity.platform.keys.plan import KeyPlan
+
+HASH = b"\x01" * 32
+
+
+class Rows:
+    """A loader that counts its reads, can be away and can be held up."""
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, KeyPlan] = {HASH: KeyPlan("key_1", "ten_1", "first", "")}
+        self.suspended = False
+        self.reads = 0
+        self.away = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.reading = asyncio.Event()
+
+    async def key(self, secret_hash: bytes) -> KeyPlan | None:
+        self.reads += 1
+        self.reading.set()
+        if self.away:
+            raise DatabaseUnavailable("away")
+        found = self.keys.get(secret_hash)
+        await self.gate.wait()
+        return found
+
+    async def tenant(self, tenant_id: str) -> TenantPlan:
+        self.reads += 1
+        if self.away:
+            raise DatabaseUnavailable("away")
+        return TenantPlan(tenant_id, self.suspended, {})
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return Rows()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def plans(rows: Rows, clock: ManualClock) -> PlanCache:
+    return PlanCache(rows, clock, tenants=2, keys=3, fresh_s=60)
+
+
+async def test_a_plan_is_read_once(plans: PlanCache, rows: Rows) -> None:
+    for _ in range(5):
+        assert await plans.key(HASH) is rows.keys[HASH]
+    assert rows.reads == 1
+
+
+async def test_a_thousand_callers_at_once_read_once(plans: PlanCache, rows: Rows) -> None:
+    await asyncio.gather(*(plans.key(HASH) for _ in range(1000)))
+    assert rows.reads == 1
+
+
+async def test_an_unknown_key_is_remembered_as_unknown_until_something_changes(plans: PlanCache, rows: Rows) -> None:
+    other = b"\x02" * 32
+    assert await plans.key(other) is None
+    assert await plans.key(other) is None
+    assert rows.reads == 1
+    rows.keys[other] = KeyPlan("key_2", "ten_2", "second", "")
+    plans.changed("ten_2")
+    assert await plans.key(other) is rows.keys[other]
+
+
+async def test_a_change_reaches_the_next_caller(plans: PlanCache, rows: Rows) -> None:
+    assert not (await plans.tenant("ten_1")).suspended
+    rows.suspended = True
+    assert not (await plans.tenant("ten_1")).suspended
+    plans.changed("ten_1")
+    assert (await plans.tenant("ten_1")).suspended
+
+
+async def test_a_change_of_one_tenant_leaves_the_others_at_hand(plans: PlanCache, rows: Rows) -> None:
+    await plans.tenant("ten_1")
+    plans.changed("ten_2")
+    await plans.tenant("ten_1")
+    assert rows.reads == 1
+
+
+async def test_a_change_during_a_read_is_not_lost(plans: PlanCache, rows: Rows) -> None:
+    rows.gate.clear()
+    first = asyncio.create_task(plans.key(HASH))
+    await rows.reading.wait()
+    rows.keys[HASH] = KeyPlan("key_1", "ten_1", "first", "", revoked=True)
+    plans.changed("ten_1")
+    rows.gate.set()
+    await first
+    assert (await plans.key(HASH)) is rows.keys[HASH]
+
+
+async def test_an_old_plan_is_read_again(plans: PlanCache, rows: Rows, clock: ManualClock) -> None:
+    await plans.key(HASH)
+    clock.advance(timedelta(seconds=61))
+    await plans.key(HASH)
+    assert rows.reads == 2
+
+
+async def test_with_the_database_away_the_old_plan_serves(plans: PlanCache, rows: Rows) -> None:
+    known = await plans.key(HASH)
+    rows.away = True
+    plans.changed("*")
+    assert await plans.key(HASH) is known
+    with pytest.raises(DatabaseUnavailable):
+        await plans.key(b"\x03" * 32)
+
+
+async def test_a_caller_that_leaves_does_not_take_the_read_from_the_others(plans: PlanCache, rows: Rows) -> None:
+    rows.gate.clear()
+    leaving = asyncio.create_task(plans.key(HASH))
+    staying = asyncio.create_task(plans.key(HASH))
+    await rows.reading.wait()
+    leaving.cancel()
+    rows.gate.set()
+    assert await staying is rows.keys[HASH]
+
+
+async def test_only_so_many_are_kept(plans: PlanCache, rows: Rows) -> None:
+    for tenant in ("ten_1", "ten_2", "ten_3"):
+        await plans.tenant(tenant)
+    await plans.tenant("ten_3")
+    assert rows.reads == 3
+    await plans.tenant("ten_1")
+    assert rows.reads == 4
