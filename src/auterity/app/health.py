@@ -46,7 +46,7 @@ class HealthApp:
         """Say whether a path is one of these."""
         return path.startswith("/health/") or path == "/metrics"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         content_type = b"application/json"
         match scope["path"]:
             case "/health/live":
