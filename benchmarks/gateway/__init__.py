@@ -1,0 +1,1 @@
+"""The gateway against nginx and its peers: requests per second, latency, CPU per request and memory."""
