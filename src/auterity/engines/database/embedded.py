@@ -12,6 +12,7 @@ import fcntl
 import importlib.util
 import logging
 import os
+import shutil
 import socket
 import time
 from collections.abc import Generator, Mapping
@@ -53,10 +54,14 @@ _SETTINGS: Mapping[str, str] = MappingProxyType(
 """Written to postgresql.conf when the cluster is made; an administrator may change them there."""
 
 _PORT = 5432
+_SOCKET = f".s.PGSQL.{_PORT}"
 _LONGEST_SOCKET_PATH = 100
 """``sun_path`` holds 107 characters on Linux and 103 on macOS."""
 _LARGEST_LOG = 16 * 1024 * 1024
 _START_TIMEOUT_S = 60
+
+_STILL_DYING = ("pre-existing shared memory block", 'FATAL:  lock file "')
+"""What a new server says of one that was killed a moment ago."""
 
 _logger = logging.getLogger(__name__)
 
@@ -147,13 +152,15 @@ class EmbeddedPostgres:
                 log.replace(log.with_suffix(".log.1"))
         options = f"-c listen_addresses='' -c unix_socket_directories='{self._run}' -c port={_PORT}"
         command = ["pg_ctl", "start", "-w", "-t", str(_START_TIMEOUT_S), "-D", str(self._data), "-l", str(log)]
-        output = ""
-        for attempt in range(5):
-            # After a crash the old server's processes need a moment to notice and let go of the shared memory.
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while True:
             status, output = self._execute([*command, "-o", options])
             if status == 0:
                 return
-            time.sleep(0.2 * (attempt + 1))
+            # After a crash the old server's processes need a moment to notice and to let go.
+            if not any(sign in _tail(log) for sign in _STILL_DYING) or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
         raise EmbeddedDatabaseFailed(
             f"The embedded PostgreSQL does not start. {output.strip()} The end of its log ({log}):\n{_tail(log)}"
         )
@@ -168,7 +175,7 @@ class EmbeddedPostgres:
     def _make_cluster(self) -> None:
         """Make the cluster beside its place and move it there when complete: a crash leaves no half-made one."""
         draft = self._run / "new-cluster"
-        self._execute(["rm", "-rf", str(draft)])
+        shutil.rmtree(draft, ignore_errors=True)
         options = [f"--set={name}={value}" for name, value in self._settings.items()]
         locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         self._require(
@@ -198,8 +205,7 @@ class EmbeddedPostgres:
             )
 
     def _execute(self, command: list[str], stdin: str = "") -> tuple[int, str]:
-        program = _binaries() / command[0]
-        return run_as(self._account, [str(program) if program.exists() else command[0], *command[1:]], stdin)
+        return run_as(self._account, [str(_binaries() / command[0]), *command[1:]], stdin)
 
     def _prepare_folders(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -218,15 +224,24 @@ class EmbeddedPostgres:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(5)
             try:
-                probe.connect(str(self._run / f".s.PGSQL.{_PORT}"))
+                probe.connect(str(self._run / _SOCKET))
             except OSError:
                 return False
             return True
 
     def _bury_the_dead(self) -> None:
-        """Reap a dead server that became our child (as process 1 of a container): it would still count as running."""
+        """Forget a dead server that nobody has reaped: to the next one it would still count as running.
+
+        In a container it may be our own child (as process 1), or that of a process 1 that does not reap.
+        """
+        claim = self._data / "postmaster.pid"
         with suppress(OSError, ValueError, IndexError):
-            os.waitpid(int((self._data / "postmaster.pid").read_text().split()[0]), os.WNOHANG)
+            server = int(claim.read_text().split()[0])
+            with suppress(ChildProcessError):
+                os.waitpid(server, os.WNOHANG)
+            if Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                claim.unlink()
+                (self._run / f"{_SOCKET}.lock").unlink()
 
     @contextmanager
     def _starting(self) -> Generator[None]:
@@ -241,7 +256,7 @@ class EmbeddedPostgres:
 
 def _socket_folder(folder: Path) -> Path:
     beside = folder / "run"
-    if len(str(beside)) + len(f"/.s.PGSQL.{_PORT}.lock") <= _LONGEST_SOCKET_PATH:
+    if len(str(beside)) + len(f"/{_SOCKET}.lock") <= _LONGEST_SOCKET_PATH:
         return beside
     return Path(gettempdir()) / f"auterity-{sha256(str(folder).encode()).hexdigest()[:16]}"
 

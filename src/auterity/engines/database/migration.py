@@ -40,6 +40,8 @@ class MigrationStatus:
     """The last step applied; None for an empty database."""
     head: str
     """The last step this program knows."""
+    applied: tuple[str, ...]
+    """Steps that have been applied, in order."""
     pending: tuple[str, ...]
     """Steps still to apply, in order."""
 
@@ -114,7 +116,7 @@ def _read_status(connection: Connection) -> MigrationStatus:
             "release of Auterity has migrated it. Start that release, or restore a backup taken before it."
         )
     done = 0 if current is None else order.index(current) + 1
-    return MigrationStatus(current=current, head=order[-1], pending=tuple(order[done:]))
+    return MigrationStatus(current=current, head=order[-1], applied=tuple(order[:done]), pending=tuple(order[done:]))
 
 
 def _apply(connection: Connection) -> None:

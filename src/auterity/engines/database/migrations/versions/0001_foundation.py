@@ -37,7 +37,8 @@ def _create_roles() -> None:
     """Make the roles and let the login role take them on.
 
     Roles belong to the whole cluster: another database of it may be making them at this moment, or a DBA has made
-    and granted them before. From PostgreSQL 16 on, who creates a role is its member without the right to take it on.
+    and granted them before. From PostgreSQL 16 on, who creates a role is its member without the right to take it on,
+    and that right can be given without letting the login role itself see what the role sees.
     """
     for role in (APP_ROLE, OPERATOR_ROLE, COLLECTOR_ROLE):
         op.execute(
@@ -51,10 +52,12 @@ def _create_roles() -> None:
                 EXCEPTION WHEN duplicate_object OR unique_violation THEN
                     NULL;
                 END;
-                IF NOT pg_has_role(session_user, '{role}', CASE
-                    WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)
-                THEN
-                    EXECUTE format('GRANT {role} TO %I', session_user);
+                IF current_setting('server_version_num')::int < 160000 THEN
+                    IF NOT pg_has_role(session_user, '{role}', 'MEMBER') THEN
+                        EXECUTE format('GRANT {role} TO %I', session_user);
+                    END IF;
+                ELSIF NOT pg_has_role(session_user, '{role}', 'SET') THEN
+                    EXECUTE format('GRANT {role} TO %I WITH INHERIT FALSE, SET TRUE', session_user);
                 END IF;
                 EXECUTE format('GRANT USAGE ON SCHEMA %I TO {role}', current_schema());
             END
