@@ -74,6 +74,7 @@ def ready(launch: Launch) -> None:
 
 def _end_with_parent() -> None:
     # The raw descriptor: a thread that waits in the buffered reader would hold its lock at interpreter exit.
-    while os.read(0, 4096):
-        pass
+    with suppress(OSError):
+        while os.read(0, 4096):
+            pass
     os._exit(ORPHANED)

@@ -204,8 +204,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(data, type=cls, dec_hook=lambda _type, value: Path(value))
 
     def changed(self, other: "Settings") -> frozenset[str]:
-        """The names of the settings whose values differ."""
-        return frozenset(name for name in SETTINGS if getattr(self, name) != getattr(other, name))
+        """The names of the settings whose values differ; where they were read from is no difference."""
+        return frozenset(name for name in SETTINGS if name != "config" and getattr(self, name) != getattr(other, name))
 
 
 def mask(setting: Setting, value: object) -> str | int | float | bool | None:

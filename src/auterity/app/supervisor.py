@@ -1,0 +1,274 @@
+"""``auterity serve``: starts everything in order, keeps it alive, and ends it in the opposite order.
+
+Up: home lock, listening socket, PostgreSQL, migrations, first data, collector and workers. Down: workers finish their
+calls (``shutdown_grace_s``), the collector empties the spool, PostgreSQL stops, the lock goes.
+
+Exit codes: 0 stopped as asked; 1 it could not start; 2 the settings are wrong; 3 it was stopped by force (a second
+signal, or a child that did not finish in time), after which the next start catches up on what was left in the spool.
+
+Signals: SIGTERM and SIGINT stop, a second one by force; SIGHUP reads the settings again.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from auterity.app import logs
+from auterity.app.banner import FirstRun, first_banner, later_banner
+from auterity.app.child import Launch
+from auterity.app.home import Home, HomeLock, Serving
+from auterity.app.listener import bind, url_of
+from auterity.app.processes import ChildFailed, Role, Seat
+from auterity.app.settings import SETTINGS, InvalidSettings, Settings
+from auterity.engines.database.embedded import EmbeddedPostgres
+from auterity.engines.database.errors import DatabaseUnavailable, EmbeddedDatabaseFailed
+from auterity.engines.database.migration import upgrade
+
+__all__ = ["FORCED", "STOPPED", "UNABLE", "Bootstrap", "Supervisor"]
+
+STOPPED, UNABLE, FORCED = 0, 1, 3
+
+Bootstrap = Callable[[Settings, str], Awaitable[FirstRun | None]]
+"""Makes a new database usable, given the settings and its URL; None where there was nothing to do."""
+
+_DATABASE_PATIENCE_S = 30
+"""How long a start waits for a database that is starting too, as in a group of containers."""
+_DATABASE_WATCH_S = 1.0
+_COLLECTOR_GRACE_S = 30.0
+
+Result = TypeVar("Result")
+
+_logger = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """One server's life."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        bootstrap: Bootstrap,
+        reread: Callable[[], Settings],
+        say: Callable[[str], None],
+        worker_module: str = "auterity.app.worker",
+        collector_module: str = "auterity.app.collector",
+    ) -> None:
+        """
+        Args:
+            reread: reads the settings again from all sources, for a reload.
+            say: where the banner goes.
+        """
+        self._settings = settings
+        self._bootstrap = bootstrap
+        self._reread = reread
+        self._say = say
+        self._worker_module = worker_module
+        self._collector_module = collector_module
+        self._home = Home(settings.home)
+        self._lock: HomeLock | None = None
+        self._listener: socket.socket | None = None
+        self._postgres: EmbeddedPostgres | None = None
+        self._postgres_start: asyncio.Future[None] | None = None
+        self._database_url = ""
+        self._workers: list[Seat] = []
+        self._collector: Seat | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._reload_task: asyncio.Task[None] | None = None
+        self._stop_asked = asyncio.Event()
+        self._forced = False
+
+    async def run(self) -> int:
+        """Serve until told to stop; returns the exit code.
+
+        Raises:
+            AuterityError: it could not start; everything that had been started is stopped again.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_or_force, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_asked)
+        start = asyncio.create_task(self._start())
+        stop = asyncio.create_task(self._stop_asked.wait())
+        try:
+            await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if start.done():
+                start.result()
+                await stop
+        finally:
+            for task in (start, stop):
+                task.cancel()
+            await asyncio.wait({start, stop})
+            orderly = await self._shut_down()
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+        return STOPPED if orderly and not self._forced else FORCED
+
+    async def _start(self) -> None:
+        settings = self._settings
+        self._home.prepare()
+        self._lock = self._home.lock()
+        self._listener = bind(settings.host, settings.port)
+        await self._start_database()
+        first = await self._bootstrap(settings, self._database_url)
+        self._collector = self._seat(Role("collector", self._collector_module, exclusive=True), 0)
+        self._workers = [self._worker_seat(slot) for slot in range(settings.workers)]
+        await _all(seat.start() for seat in (self._collector, *self._workers))
+        url = url_of(self._listener)
+        self._lock.announce(Serving(os.getpid(), url))
+        home = str(self._home.path)
+        self._say(later_banner(url, home) if first is None else first_banner(url, home, first))
+
+    async def _start_database(self) -> None:
+        if self._settings.database_url is None:
+            self._postgres = EmbeddedPostgres(self._home.postgres)
+            self._postgres_start = asyncio.ensure_future(asyncio.to_thread(self._postgres.start))
+            await asyncio.shield(self._postgres_start)
+            self._database_url = self._postgres.url
+            self._watch = asyncio.create_task(self._watch_database(self._postgres))
+        else:
+            self._database_url = self._settings.database_url
+        for left in range(_DATABASE_PATIENCE_S, -1, -1):
+            try:
+                found = await upgrade(self._database_url)
+            except DatabaseUnavailable as error:
+                if not left:
+                    raise
+                _logger.warning("%s Trying for another %d s.", error, left)
+                await asyncio.sleep(1)
+            else:
+                if found.pending:
+                    _logger.info("the database was brought from schema %s to %s", found.current, found.head)
+                return
+
+    async def _watch_database(self, postgres: EmbeddedPostgres) -> None:
+        while True:
+            await asyncio.sleep(_DATABASE_WATCH_S)
+            try:
+                await asyncio.to_thread(postgres.ensure_running)
+            except EmbeddedDatabaseFailed as error:
+                _logger.error("%s", error)  # noqa: TRY400 - the message has PostgreSQL's own log
+
+    def _worker_seat(self, slot: int) -> Seat:
+        descriptors = (self._listener.fileno(),) if self._listener is not None else ()
+        return self._seat(Role("worker", self._worker_module, descriptors), slot)
+
+    def _seat(self, role: Role, slot: int) -> Seat:
+        def launch(name: str, slot: int, ready_fd: int) -> Launch:
+            return Launch(
+                name=name,
+                slot=slot,
+                settings_json=self._settings.to_json().decode(),
+                database_url=self._database_url,
+                ready_fd=ready_fd,
+                socket_fd=role.inherited[0] if role.inherited else None,
+            )
+
+        return Seat(role, slot, launch)
+
+    def _stop_or_force(self, number: int) -> None:
+        if not self._stop_asked.is_set():
+            _logger.info("%s: stopping; calls may take %g s to finish", _name(number), self._settings.shutdown_grace_s)
+            self._stop_asked.set()
+            return
+        _logger.warning("%s again: stopping by force", _name(number))
+        self._forced = True
+        for seat in self._seats():
+            seat.kill()
+
+    async def _shut_down(self) -> bool:
+        """Stop all that was started; say whether every child finished by itself."""
+        for task in (self._watch, self._reload_task):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+        if self._listener is not None:
+            self._listener.close()
+        orderly = await _all(seat.stop(self._settings.shutdown_grace_s) for seat in self._workers)
+        if self._collector is not None:
+            orderly.append(await self._collector.stop(0 if self._forced else _COLLECTOR_GRACE_S))
+        if self._postgres is not None and self._postgres_start is not None:
+            # A start that was interrupted goes on in its thread; only a started server can be stopped.
+            await asyncio.wait({self._postgres_start})
+            try:
+                await asyncio.to_thread(self._postgres.stop)
+            except EmbeddedDatabaseFailed as error:
+                _logger.error("%s", error)  # noqa: TRY400 - the message has PostgreSQL's own words
+                orderly.append(False)
+        if self._lock is not None:
+            self._lock.release()
+        return all(orderly)
+
+    def _reload_asked(self) -> None:
+        if self._stop_asked.is_set() or (self._reload_task is not None and not self._reload_task.done()):
+            _logger.warning("SIGHUP: ignored, another change is under way")
+            return
+        self._reload_task = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
+        try:
+            read = self._reread()
+        except InvalidSettings as error:
+            for problem in error.problems:
+                _logger.error("SIGHUP: nothing changed: %s", problem)  # noqa: TRY400 - the problem is the person's
+            return
+        changed = self._settings.changed(read)
+        later = sorted(name for name in changed if SETTINGS[name].spec.restart)
+        now = sorted(changed.difference(later))
+        if later:
+            _logger.warning("SIGHUP: %s can only change with a restart", ", ".join(later))
+        if not now:
+            _logger.info("SIGHUP: nothing to apply")
+            return
+        former = self._settings
+        kept = {name: getattr(former, name) for name in later}
+        self._settings = msgspec.structs.replace(read, **kept)
+        logs.configure(self._settings, "server")
+        try:
+            await self._apply()
+        except ChildFailed as failure:
+            # What is started from now on gets the former settings again; the first exchange is the usual one to fail.
+            self._settings = former
+            _logger.error("SIGHUP: the new settings do not work, back to the former ones: %s", failure)  # noqa: TRY400
+            return
+        _logger.info("SIGHUP: applied %s", ", ".join(now))
+
+    async def _apply(self) -> None:
+        grace = self._settings.shutdown_grace_s
+        wanted = self._settings.workers
+        for seat in self._workers[:wanted]:
+            await seat.exchange(grace)
+        for slot in range(len(self._workers), wanted):
+            seat = self._worker_seat(slot)
+            await seat.start()
+            self._workers.append(seat)
+        dismissed = self._workers[wanted:]
+        if self._collector is not None:
+            await self._collector.exchange(_COLLECTOR_GRACE_S)
+        await _all(seat.stop(grace) for seat in dismissed)
+        del self._workers[wanted:]
+
+    def _seats(self) -> list[Seat]:
+        return [*self._workers, *([self._collector] if self._collector is not None else [])]
+
+
+def _name(number: int) -> str:
+    return signal.Signals(number).name
+
+
+async def _all(calls: Iterable[Coroutine[None, None, Result]]) -> list[Result]:
+    """Run together; the first failure ends the others and is raised."""
+    tasks = [asyncio.create_task(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise
