@@ -31,16 +31,15 @@ def step(bucket: Bucket | None, now_us: int, rate: Rate) -> tuple[Bucket | None,
     capacity = limit * period_us
     if capacity > MAX_CAPACITY:
         raise AmountOutOfRange(f"A rate of {limit} in {rate.period_s} seconds is too large to be kept.")
-    level = 0
-    if bucket is not None:
-        level, at_us = bucket
-        if now_us > at_us:  # a clock that went back drains nothing
-            level = max(0, level - (now_us - at_us) * limit)
-        level = min(level, capacity)  # the limit may have been lowered meanwhile
+    level, at_us = bucket or (0, now_us)
+    if now_us > at_us:
+        level = max(0, level - (now_us - at_us) * limit)
+    level = min(level, capacity)  # the limit may have been lowered meanwhile
     filled = level + period_us
     if filled > capacity:
         wait_us = -((capacity - filled) // limit)
-        return None, RateDecision(False, 0, level / limit / 1e6, wait_us / 1e6)
+        # Where the clock went back, as it does when the machine is started again, the bucket drains from now on.
+        return (level, now_us) if now_us < at_us else None, RateDecision(False, 0, level / limit / 1e6, wait_us / 1e6)
     return (filled, now_us), RateDecision(True, (capacity - filled) // period_us, filled / limit / 1e6, 0.0)
 
 

@@ -49,16 +49,21 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local limit, period = tonumber(ARGV[1]), tonumber(ARGV[2])
 local capacity = limit * period
-local level = 0
+local level, turned_back = 0, false
 local stored = redis.call('GET', KEYS[1])
 if stored then
   local kept, at = string.match(stored, '^(%d+):(%d+)$')
   level = tonumber(kept)
-  if now > tonumber(at) then level = math.max(0, level - (now - at) * limit) end
+  at = tonumber(at)
+  if now > at then level = math.max(0, level - (now - at) * limit) end
   level = math.min(level, capacity)
+  turned_back = now < at
 end
 local filled = level + period
 if filled > capacity then
+  if turned_back then
+    redis.call('SET', KEYS[1], string.format('%.0f:%.0f', level, now), 'KEEPTTL')
+  end
   return {0, 0, math.ceil(level / limit), math.ceil((filled - capacity) / limit)}
 end
 local reset = math.ceil(filled / limit)
@@ -237,27 +242,33 @@ class RedisCounters:
 
     async def _connect(self) -> _Client:
         # Lazy, because otherwise the client connects inside its constructor and blocks the event loop meanwhile.
-        address = self._address
-        if address.cluster is None:
-            single = cast("_Client", await glide.GlideClient.create(self._single()))
-            clustered = False
-            try:
-                answer = cast("bytes", await single.custom_command(["INFO", "cluster"]))
-                clustered = b"cluster_enabled:1" in answer
-                if not clustered:
-                    self._client = single
-            finally:
-                if self._client is not single:
-                    await single.close()
-            if not clustered:
-                return single
-        client = cast("_Client", await glide.GlideClusterClient.create(self._cluster()))
+        clustered = self._address.cluster
+        if clustered is None:
+            clustered = await self._is_cluster()
+        if clustered:
+            client = cast("_Client", await glide.GlideClusterClient.create(self._cluster()))
+        else:
+            client = cast("_Client", await glide.GlideClient.create(self._single(self._address.nodes)))
         self._client = client
         return client
 
-    def _single(self) -> glide.GlideClientConfiguration:
+    async def _is_cluster(self) -> bool:
+        """Ask the first node that answers."""
+        failure: glide.GlideError | None = None
+        for node in self._address.nodes:
+            client = cast("_Client", await glide.GlideClient.create(self._single((node,))))
+            try:
+                answer = await client.custom_command(["INFO", "cluster"])
+                return b"cluster_enabled:1" in cast("bytes", answer)
+            except glide.GlideError as error:
+                failure = error
+            finally:
+                await client.close()
+        raise failure or _away()
+
+    def _single(self, nodes: tuple[tuple[str, int], ...]) -> glide.GlideClientConfiguration:
         return glide.GlideClientConfiguration(
-            self._nodes(),
+            [glide.NodeAddress(host, port) for host, port in nodes],
             use_tls=self._address.tls,
             credentials=self._credentials(),
             database_id=self._address.database,
@@ -271,7 +282,7 @@ class RedisCounters:
 
     def _cluster(self) -> glide.GlideClusterClientConfiguration:
         return glide.GlideClusterClientConfiguration(
-            self._nodes(),
+            [glide.NodeAddress(host, port) for host, port in self._address.nodes],
             use_tls=self._address.tls,
             credentials=self._credentials(),
             request_timeout=_REQUEST_MS,
@@ -281,9 +292,6 @@ class RedisCounters:
             client_name="auterity",
             advanced_config=glide.AdvancedGlideClusterClientConfiguration(_CONNECT_MS, self._tls()),
         )
-
-    def _nodes(self) -> list[glide.NodeAddress]:
-        return [glide.NodeAddress(host, port) for host, port in self._address.nodes]
 
     def _credentials(self) -> glide.ServerCredentials | None:
         if self._address.password is None:

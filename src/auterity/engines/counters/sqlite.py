@@ -179,13 +179,12 @@ class SqliteCounters:
                     if db.in_transaction:
                         db.execute("ROLLBACK")
                     raise
+            except OSError as error:
+                raise _unusable() from error
             except sqlite3.OperationalError as error:
                 tries += 1
                 if not _is_busy(error) or loop.time() > deadline:
-                    raise CountersUnavailable(
-                        "The shared counters' file cannot be used: it is locked, unreadable or its disk is full. "
-                        "Check the runtime directory."
-                    ) from error
+                    raise _unusable() from error
                 await asyncio.sleep(0 if tries < _IMMEDIATE_TRIES else 0.001)
             except sqlite3.DatabaseError as error:
                 await self.close()
@@ -197,10 +196,7 @@ class SqliteCounters:
                 return result
 
     def _open(self) -> sqlite3.Connection:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise sqlite3.OperationalError(str(error)) from error
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")
@@ -250,3 +246,11 @@ def _expire(db: sqlite3.Connection, now_us: int) -> int:
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _unusable() -> CountersUnavailable:
+    return CountersUnavailable(
+        "The shared counters' file cannot be used: it is locked, unreadable or its disk is full. "
+        "Check the runtime directory.",
+        retry_after=1.0,
+    )
