@@ -76,7 +76,7 @@ def _some_value(column_type: str) -> str:
         return "'{}'"
     if column_type.startswith(("timestamp", "date")):
         return "now()"
-    return {"jsonb": "'{}'", "json": "'{}'", "bytea": "'x'", "boolean": "true"}.get(column_type, "'1'")
+    return {"jsonb": "'{}'", "json": "'{}'", "bytea": "'x'", "boolean": "false"}.get(column_type, "'1'")
 
 
 async def _insertion(connection: PlainConnection, table: str, tenant_id: str) -> str:
