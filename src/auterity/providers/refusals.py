@@ -2,17 +2,17 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
-from typing import cast
 
 import msgspec
 
 from auterity.engines.http.port import Header
 from auterity.kit.clock import Clock
 from auterity.providers.contract import ProviderRefusal
+from auterity.providers.untyped import as_list, as_object
 
-__all__ = ["MAX_MESSAGE", "as_list", "as_object", "invalid_answer", "read_refusal", "refusal_of", "retry_after"]
+__all__ = ["MAX_MESSAGE", "invalid_answer", "read_refusal", "refusal_of", "retry_after"]
 
 MAX_MESSAGE = 500
 """Characters of a provider's own words that are shown."""
@@ -21,16 +21,6 @@ _MAX_RETRY_AFTER = 86_400.0
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # Providers quote the key they refuse. What looks like one is not shown.
 _SECRET = re.compile(r"(?i)\b(?:bearer\s+\S{8,}|(?:sk|gsk|xai|pk|rk|ak|api|key)[-_][\w*.\-]{8,})")
-
-
-def as_object(value: object) -> Mapping[str, object] | None:
-    """``value`` as a JSON object, or None where it is something else."""
-    return cast("dict[str, object]", value) if isinstance(value, dict) else None
-
-
-def as_list(value: object) -> list[object]:
-    """``value`` as a JSON array; empty where it is something else."""
-    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def invalid_answer(status: int, what: str) -> ProviderRefusal:

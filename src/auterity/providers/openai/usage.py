@@ -3,7 +3,7 @@
 import msgspec
 
 from auterity.kit.tokens import TokenUsage
-from auterity.providers.refusals import as_object
+from auterity.providers.untyped import as_object
 
 __all__ = ["ReportedUsage", "read_usage", "token_usage"]
 
