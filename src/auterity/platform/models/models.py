@@ -99,9 +99,9 @@ class Deployment(TenantOwned, Table):
     provider_id: Mapped[str] = mapped_column(index=True)
     upstream_model: Mapped[str]
     position: Mapped[int]
-    """Lower is preferred."""
+    """Order among the fallbacks: lower is tried first."""
     weight: Mapped[int]
-    """Share of the calls among deployments of equal position."""
+    """Share of the calls; 0: a fallback, tried only after the others."""
     context_window: Mapped[int | None]
     max_output_tokens: Mapped[int | None]
     enabled: Mapped[bool] = mapped_column(server_default=true())

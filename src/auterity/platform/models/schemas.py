@@ -79,7 +79,7 @@ Query = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_check
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Tokens = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Place = Annotated[int, Field(ge=0, le=1_000_000)]
-Weight = Annotated[int, Field(ge=1, le=1_000_000)]
+Weight = Annotated[int, Field(ge=0, le=1_000_000)]
 Dollars = Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=20, decimal_places=12)]
 Percent = Annotated[Decimal, Field(ge=-900, le=100, decimal_places=6)]
 Multiplier = Annotated[Decimal, Field(ge=0, le=100, decimal_places=6)]
@@ -100,17 +100,19 @@ class ProviderCreate(Schema):
     name: ProviderName
     kind: str = Field(examples=["openai_compatible", "anthropic", "sandbox"])
     base_url: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
-        None, description="Where its API begins, e.g. https://api.openai.com/v1; some kinds have a default."
+        default=None, description="Where its API begins, e.g. https://api.openai.com/v1; some kinds have a default."
     )
     api_key: Credential | None = None
     headers: Headers = Field(default_factory=dict[str, str])
-    query: Query = Field("", description="Added to each call's URL, e.g. api-version=2024-10-21. Not for secrets.")
+    query: Query = Field(
+        default="", description="Added to each call's URL, e.g. api-version=2024-10-21. Not for secrets."
+    )
     price_provider: ProviderName | None = Field(
-        None, description="Its id in the public price list, where the address does not tell it."
+        default=None, description="Its id in the public price list, where the address does not tell it."
     )
     timeouts: TimeoutLimits = TimeoutLimits()
     enabled: bool = True
-    shared: bool = Field(False, description="Offered to all tenants; only for operators.")
+    shared: bool = Field(default=False, description="Offered to all tenants; only for operators.")
 
 
 class ProviderPatch(Schema):
@@ -156,8 +158,8 @@ class DeploymentCreate(Schema):
 
     provider: str = Field(description="Name or id of one of your providers.")
     upstream_model: UpstreamModel
-    position: Place = Field(0, description="Lower is preferred.")
-    weight: Weight = Field(1, description="Share of the calls among deployments of equal position.")
+    position: Place = Field(default=0, description="Order among the fallbacks: lower is tried first.")
+    weight: Weight = Field(default=1, description="Share of the calls; 0: a fallback, tried only after the others.")
     context_window: Tokens | None = None
     max_output_tokens: Tokens | None = None
     enabled: bool = True
@@ -198,9 +200,9 @@ class ModelCreate(Schema):
 
     name: ModelName
     description: Text = ""
-    allow_unpriced: bool = Field(False, description="Serve calls whose price is not known, and flag them.")
+    allow_unpriced: bool = Field(default=False, description="Serve calls whose price is not known, and flag them.")
     enabled: bool = True
-    shared: bool = Field(False, description="Offered to all tenants; only for operators.")
+    shared: bool = Field(default=False, description="Offered to all tenants; only for operators.")
     deployments: Annotated[list[DeploymentCreate], Field(max_length=100)] = Field(
         default_factory=list[DeploymentCreate]
     )
@@ -231,7 +233,7 @@ class ModelOut(Schema):
     enabled: bool
     shared: bool
     yours: bool = Field(description="False for a model that the operator shares: it can be called, not changed.")
-    deployments: list[DeploymentOut] = Field(description="In order of preference; empty where it is not yours.")
+    deployments: list[DeploymentOut] = Field(description="In order of position; empty where it is not yours.")
     created_at: datetime
     updated_at: datetime
 
@@ -256,7 +258,9 @@ class DeploymentTest(Schema):
     error: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
-    cost_nano: int | None = Field(None, description="Nano-dollars; null where the price or the usage is not known.")
+    cost_nano: int | None = Field(
+        default=None, description="Nano-dollars; null where the price or the usage is not known."
+    )
     price_source: str | None = None
     finish_reason: str | None = None
 
@@ -282,15 +286,21 @@ class OverlayCreate(Schema):
     """Terms to be. Exactly one overlay applies to a call: the narrowest valid one, then the latest."""
 
     note: Text = ""
-    provider: str | None = Field(None, description="Name or id of one of your providers; null: any.")
-    upstream_model: UpstreamModel | None = Field(None, description="The model's name at the provider; null: any.")
-    discount_percent: Percent = Field(Decimal(0), description="Off the list price, for all that prices does not fix.")
-    prices: FixedPrices = Field({}, description="Fixed US dollars per million tokens by kind.")
-    per_request: Dollars | None = Field(None, description="Fixed US dollars per call; null: the list's.")
-    batch_multiplier: Multiplier = Field(Decimal(1), description="What batched calls cost, relative to others.")
+    provider: str | None = Field(default=None, description="Name or id of one of your providers; null: any.")
+    upstream_model: UpstreamModel | None = Field(
+        default=None, description="The model's name at the provider; null: any."
+    )
+    discount_percent: Percent = Field(
+        default=Decimal(0), description="Off the list price, for all that prices does not fix."
+    )
+    prices: FixedPrices = Field(
+        default_factory=dict[TokenKind, Decimal], description="Fixed US dollars per million tokens by kind."
+    )
+    per_request: Dollars | None = Field(default=None, description="Fixed US dollars per call; null: the list's.")
+    batch_multiplier: Multiplier = Field(default=Decimal(1), description="What batched calls cost, relative to others.")
     valid_from: AwareDatetime | None = None
-    valid_to: AwareDatetime | None = Field(None, description="The first moment at which it no longer holds.")
-    shared: bool = Field(False, description="For your shared models, whoever calls them; only for operators.")
+    valid_to: AwareDatetime | None = Field(default=None, description="The first moment at which it no longer holds.")
+    shared: bool = Field(default=False, description="For your shared models, whoever calls them; only for operators.")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -71,7 +71,7 @@ def _create_deployments() -> None:
         sa.Column("max_output_tokens", sa.BigInteger()),
         sa.Column("enabled", sa.Boolean(), nullable=False, server_default=sa.true()),
         *_shared_and_dated(),
-        sa.CheckConstraint("weight > 0", name="weight"),
+        sa.CheckConstraint("weight >= 0", name="weight"),
         sa.UniqueConstraint("model_id", "provider_id", "upstream_model"),
         sa.ForeignKeyConstraint(["tenant_id", "model_id"], ["models.tenant_id", "models.id"], ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["tenant_id", "provider_id"], ["providers.tenant_id", "providers.id"]),
