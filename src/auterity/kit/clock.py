@@ -29,11 +29,11 @@ class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
+    monotonic_ns = staticmethod(time.perf_counter_ns)
+    """The built-in itself: a call asks for it a dozen times."""
+
     def epoch_us(self) -> int:
         return time.time_ns() // 1000
-
-    def monotonic_ns(self) -> int:
-        return time.perf_counter_ns()
 
 
 class ManualClock:

@@ -106,26 +106,31 @@ class Call:
         now, reply = self._now, exchange.reply
         decoder = exchange.decoder = deployment.wire.decoder(exchange.call, deployment.target)
         refusal: ProviderRefusal | None = None
-        while not decoder.finished:
-            begun = now()
-            data = await response.chunk()
-            exchange.provider_ns += now() - begun
-            if not data:
-                decoder.end()
-                break
-            try:
-                frames = decoder.feed(data)
-            except ProviderRefusal as error:
-                frames, refusal = decoder.pending, error
-            if frames:
-                begun = now()
-                if not reply.started:
-                    exchange.first_byte_ns = begun
-                    await reply.start(200, stream_headers(exchange, begun))
-                await reply.write(frames)
-                exchange.provider_ns += now() - begun
-            if refusal is not None:
-                raise refusal
+        begun = now()
+        ours = 0
+        try:
+            while not decoder.finished and refusal is None:
+                data = await response.chunk()
+                arrived = now()
+                if not data:
+                    decoder.end()
+                    break
+                try:
+                    frames = decoder.feed(data)
+                except ProviderRefusal as error:
+                    frames, refusal = decoder.pending, error
+                ours += now() - arrived
+                if frames:
+                    if not reply.started:
+                        exchange.first_byte_ns = arrived
+                        exchange.provider_ns += arrived - begun
+                        begun = arrived
+                        await reply.start(200, stream_headers(exchange, now()))
+                    await reply.write(frames)
+        finally:
+            exchange.provider_ns += now() - begun - ours
+        if refusal is not None:
+            raise refusal
         if not decoder.finished:
             raise TransportError(FailureKind.BROKEN, "The provider ended the stream before it was complete.")
         exchange.upstream = response
