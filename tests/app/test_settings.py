@@ -1,5 +1,6 @@
 """Settings come from flags, variables and auterity.yaml, and everything that is wrong is told with its place."""
 
+import base64
 import contextlib
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from auterity.app.configuration import load
 from auterity.app.settings import SETTINGS, InvalidSettings, Settings
+
+KEY = base64.b64encode(bytes(32)).decode()
 
 
 @pytest.fixture
@@ -155,14 +158,16 @@ def test_urls_are_checked_without_ever_being_repeated(home: Path) -> None:
         AUTERITY_DATABASE_URL="mysql://root:hunter2@db/x",
         AUTERITY_REDIS_URL="redis://:hunter2@h:port",
         AUTERITY_OTLP_ENDPOINT="ftp://root:hunter2@h",
+        AUTERITY_MASTER_KEY="hunter2",
     )
     assert [problem.split(":")[0] for problem in told] == [
         "AUTERITY_DATABASE_URL",
+        "AUTERITY_MASTER_KEY",
         "AUTERITY_OTLP_ENDPOINT",
         "AUTERITY_REDIS_URL",
     ]
     assert "hunter2" not in str(told)
-    assert told[1].endswith("otlp_endpoint must be a URL such as http://host:port")
+    assert told[2].endswith("otlp_endpoint must be a URL such as http://host:port")
 
 
 def test_several_nodes_of_a_redis_cluster_are_one_url(home: Path) -> None:
@@ -175,10 +180,11 @@ def test_what_is_shown_holds_no_secret(home: Path) -> None:
         home,
         AUTERITY_DATABASE_URL="postgresql://app:hunter2@db:5432/x?sslmode=require",
         AUTERITY_REDIS_URL="rediss://:hunter2@cache:6379/0",
-        AUTERITY_MASTER_KEY="hunter2",
+        AUTERITY_MASTER_KEY=KEY,
     )
     shown = {each.name: each.value for each in settings.explain()}
     assert "hunter2" not in str(shown)
+    assert KEY not in str(shown)
     assert shown["database_url"] == "postgresql://app:***@db:5432/x?sslmode=require"
     assert shown["master_key"] == "(set)"
 
@@ -199,7 +205,7 @@ def test_a_named_file_may_set_the_home_and_paths_start_from_the_file(tmp_path: P
 
 
 def test_settings_reach_a_child_process_whole(home: Path) -> None:
-    settings = read(home, "port: 1\nrequest_timeout_s: 2m\n", AUTERITY_MASTER_KEY="k")
+    settings = read(home, "port: 1\nrequest_timeout_s: 2m\n", AUTERITY_MASTER_KEY=KEY)
     assert Settings.from_json(settings.to_json()) == settings
     assert settings.changed(Settings.from_json(settings.to_json())) == frozenset()
     assert settings.changed(read(home, "port: 2\n")) == {"port", "request_timeout_s", "master_key"}

@@ -1,5 +1,6 @@
 """A server that is started, disturbed and stopped like a real one; its worker and collector are stand-ins."""
 
+import base64
 import http.client
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 
 STAND_INS = Path(__file__).with_name("stand_ins")
 DEADLINE_S = 30.0
+MASTER_KEY = base64.b64encode(bytes(32)).decode()
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -41,7 +43,7 @@ class Server:
         self.home = home
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AUTERITY_")}
         environment["PYTHONPATH"] = str(STAND_INS)
-        environment["AUTERITY_MASTER_KEY"] = "s3cret"
+        environment["AUTERITY_MASTER_KEY"] = MASTER_KEY
         if database_url is not None:
             environment["AUTERITY_DATABASE_URL"] = database_url
         self.process = subprocess.Popen(
@@ -145,9 +147,9 @@ def test_children_learn_secrets_from_the_pipe_and_never_from_argv_or_the_environ
     server = serve().wait_until_it_serves()
     for pid in server.workers() | server.collectors():
         process = psutil.Process(pid)
-        assert "s3cret" not in " ".join(process.cmdline())
+        assert MASTER_KEY not in " ".join(process.cmdline())
         assert not [name for name in process.environ() if name.startswith("AUTERITY_")]
-    assert "s3cret" not in "".join(server.log) + server.said
+    assert MASTER_KEY not in "".join(server.log) + server.said
 
 
 def test_all_workers_answer_on_the_one_port(serve: Serve) -> None:

@@ -39,7 +39,7 @@ Auterity {__version__} is running at {url}   (Ctrl-C stops it; data in {home})
       -d {shlex.quote(body)}
 
   {first.model} is a built-in sandbox: it needs no provider and says so in its answers.
-  API documentation   {url}/api/v1/docs
+  API documentation   {url}/api/docs
 """
 
 
@@ -50,5 +50,5 @@ Auterity {__version__} is running at {url}   (Ctrl-C stops it; data in {home})
 
   Keys                `auterity keys list`, `auterity keys create NAME`
   Models              `auterity models list`
-  API documentation   {url}/api/v1/docs
+  API documentation   {url}/api/docs
 """

@@ -15,6 +15,7 @@ from auterity.app.notation import Value, parse
 from auterity.app.settings import SETTINGS, InvalidSettings, Settings
 from auterity.engines.counters.address import RedisAddress
 from auterity.engines.database.address import parse_address
+from auterity.engines.secrets.environment import VARIABLE, EnvironmentMasterKeys
 from auterity.kit.errors import AuterityError
 
 __all__ = ["CONFIG_NAME", "load"]
@@ -24,8 +25,9 @@ _PREFIX = "AUTERITY_"
 _READ_BY_ENGINE: Mapping[str, Callable[[str], object]] = {
     "database_url": parse_address,
     "redis_url": RedisAddress.parse,
+    "master_key": lambda text: EnvironmentMasterKeys({VARIABLE: text}).keys(),
 }
-"""Settings whose text an engine reads; it says what is wrong with it without repeating a password."""
+"""Settings whose text an engine reads; it says what is wrong with it without repeating a secret."""
 
 
 @dataclass(frozen=True, slots=True)

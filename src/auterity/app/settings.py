@@ -129,7 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     master_key: Annotated[
         str | None,
         Spec(
-            "The key that encrypts stored credentials; without it, one is made in the home folder.",
+            "What stored secrets are sealed with (base64, 32 bytes); without it, a key is made in the home folder.",
             Kind.TEXT,
             secret=True,
             restart=True,
@@ -170,7 +170,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Spec("Scale of the sandbox models' answering time; 0 answers at once.", Kind.NUMBER, minimum=0, maximum=100),
     ] = 1.0
     allow_private_providers: Annotated[
-        bool, Spec("Providers may live at private and loopback addresses (vLLM, Ollama).", Kind.SWITCH)
+        bool, Spec("Everyone, not only operators, may name providers at private addresses.", Kind.SWITCH)
     ] = False
     forwarded_allow_ips: Annotated[
         str,
