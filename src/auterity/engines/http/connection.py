@@ -273,6 +273,8 @@ class Connection(asyncio.Protocol):
             self._timeouts = timeouts
             self._tick = min(timeouts.first_byte, timeouts.between_bytes, timeouts.total)
         at = now + self._tick
+        if total_at < at:
+            at = total_at
         if at < self._timer_at:
             self._set_timer(at, now)
         if len(body) <= _SLICE_BYTES:

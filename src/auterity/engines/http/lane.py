@@ -10,7 +10,7 @@ import msgspec
 from auterity.engines.http.connection import Connection
 from auterity.engines.http.dialing import dial
 from auterity.engines.http.origin import Origin
-from auterity.engines.http.port import FailureKind, TransportError
+from auterity.engines.http.port import FailureKind, Timeouts, TransportError
 
 __all__ = ["Lane", "LaneCounts"]
 
@@ -77,24 +77,29 @@ class Lane:
             connection.drop()
         return None
 
-    async def acquire(self, seconds: float, *, fresh: bool) -> Connection:
+    async def acquire(self, timeouts: Timeouts, total_at: float, *, fresh: bool) -> Connection:
         """Wait for a connection that is free, or open one.
 
         Args:
-            seconds: for waiting and connecting together.
+            timeouts: ``connect`` is for waiting and connecting together.
+            total_at: the moment when the whole call is late, on the pool's clock.
             fresh: never return a connection that has been used.
 
         Raises:
             TransportError: none could be had; the kind is always ``CONNECT``, because nothing was sent.
         """
         label = self._origin.label
+        seconds, limit = timeouts.connect, f"{timeouts.connect:g} s (connect)"
+        left = total_at - self.time()
+        if left < seconds:
+            seconds, limit = left, f"{timeouts.total:g} s (total)"
         waiting = self._slots >= self._max_connections and not (fresh and self.idle)
         try:
             async with asyncio.timeout(seconds):
                 connection = await self._acquire(fresh)
         except TimeoutError as error:
             why = "all connections to it were in use" if waiting else "it did not answer"
-            message = f"{label} could not be connected to within the limit of {seconds:g} s (connect): {why}."
+            message = f"{label} could not be connected to within the limit of {limit}: {why}."
             raise TransportError(FailureKind.CONNECT, message) from error
         except ssl.SSLCertVerificationError as error:
             message = f"The TLS certificate of {label} does not hold: {error.verify_message}."

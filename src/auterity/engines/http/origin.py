@@ -97,7 +97,7 @@ def _parse(url: str) -> tuple[Origin, str, str]:
         raise RefusedRequest("The provider's URL must be absolute and start with http:// or https://.")
     if parts.username is not None or parts.password is not None:
         raise RefusedRequest("The provider's URL holds a user or a password; put credentials in a header instead.")
-    shown = _shown_host(host)
+    shown = _shown_host(host, bracketed="[" in parts.netloc)
     default = _DEFAULT_PORTS[parts.scheme]
     authority = shown if port in (None, default) else f"{shown}:{port}"
     origin = Origin(tls=parts.scheme == "https", host=host, port=port or default, label=f"{parts.scheme}://{authority}")
@@ -105,8 +105,8 @@ def _parse(url: str) -> tuple[Origin, str, str]:
     return origin, authority, target
 
 
-def _shown_host(host: str) -> str:
-    if ":" not in host:
+def _shown_host(host: str, *, bracketed: bool) -> str:
+    if not bracketed:
         if not _HOST.fullmatch(host):
             raise RefusedRequest("The provider's URL has a host with characters that are not allowed.")
         return host

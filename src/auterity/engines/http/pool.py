@@ -79,11 +79,11 @@ class HttpPool:
         bodiless = request.method == "HEAD"
         connection = lane.take(now - self._idle_timeout_s)
         if connection is None:
-            connection = await lane.acquire(timeouts.connect, fresh=False)
+            connection = await lane.acquire(timeouts, total_at, fresh=False)
         response = connection.exchange(head, body, timeouts, total_at, bodiless=bodiless)
         await response.head()
         if response.retry_is_safe:
-            connection = await lane.acquire(timeouts.connect, fresh=True)
+            connection = await lane.acquire(timeouts, total_at, fresh=True)
             response = connection.exchange(head, body, timeouts, total_at, bodiless=bodiless)
             await response.head()
         if (failure := response.failure) is not None:
