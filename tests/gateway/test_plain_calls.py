@@ -192,6 +192,12 @@ async def test_an_expired_key_is_refused(bench: Bench) -> None:
     assert "expired" in heard.json()["error"]["message"]
 
 
+async def test_a_keys_use_is_noted(bench: Bench, scripted: Scripted) -> None:
+    bench.plays(scripted(200, ANSWER))
+    await bench.send(CHAT)
+    assert bench.uses == {"key_1": bench.ledger.event.time_us}
+
+
 async def test_a_suspended_tenant_is_refused(bench: Bench) -> None:
     bench.suspended = True
     heard = await bench.send(CHAT)

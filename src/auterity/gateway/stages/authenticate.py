@@ -16,15 +16,26 @@ _LONGEST_KEY = 512
 class Authenticate:
     """Finds out who calls. Afterwards ``exchange.key`` and ``exchange.plan`` are set."""
 
-    def __init__(self, plans: PlanCache, hash_secret: Callable[[str], bytes], clock: Clock) -> None:
+    def __init__(
+        self, plans: PlanCache, hash_secret: Callable[[str], bytes], note_use: Callable[[str, int], None], clock: Clock
+    ) -> None:
+        """
+        Args:
+            plans: keys and tenants at hand.
+            hash_secret: turns a secret into the hash that it is stored under.
+            note_use: is told each key that is used, and when (microseconds since the Unix epoch).
+            clock: decides what has expired.
+        """
         self._plans = plans
         self._hash_secret = hash_secret
+        self._note_use = note_use
         self._clock = clock
 
     async def __call__(self, exchange: Exchange) -> None:
         exchange.key, exchange.plan = await self._find(exchange.request.headers)
         # From here on the call is somebody's: whatever comes of it is recorded as theirs.
         self._check(exchange.key, exchange.plan)
+        self._note_use(exchange.key.id, exchange.started_us)
 
     async def identify(self, headers: Mapping[bytes, bytes]) -> tuple[KeyPlan, TenantPlan]:
         """The key and the plan of whoever sent these headers.
