@@ -22,7 +22,7 @@ import psutil
 
 __all__ = ["MARK", "Family", "Memory", "NotStarted", "Started", "free_port", "start"]
 
-MARK = "AUTERITY_BENCHMARK_FAMILY"
+MARK = "BENCHMARK_FAMILY"
 """The environment variable that marks a family."""
 
 
@@ -103,10 +103,12 @@ class Family:
         return sums
 
     def role(self, process: psutil.Process) -> str:
-        """``worker`` (see :meth:`find_workers`), ``database`` for PostgreSQL's processes, else ``other``."""
+        """``worker`` (see :meth:`find_workers`), ``database``, ``collector``, else ``other``."""
         if process.pid in self._workers:
             return "worker"
-        return "database" if process.name().startswith("postgres") else "other"
+        if process.name().startswith("postgres"):
+            return "database"
+        return "collector" if any("collector" in word for word in process.cmdline()) else "other"
 
     @property
     def workers(self) -> int:
@@ -118,6 +120,8 @@ class Family:
 
         A supervisor that only holds the socket for its children is none.
         """
+        # By now all have done what their start-up does; before, one may not have looked like a member yet.
+        self._looked_at.clear()
         listening: dict[int, psutil.Process] = {}
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -162,6 +166,7 @@ def _answers(url: str) -> bool:
         with urllib.request.urlopen(url, timeout=2):
             return True
     except urllib.error.HTTPError as refused:
+        refused.close()
         return refused.code < 500
     except (OSError, ValueError):
         return False
@@ -192,7 +197,8 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            env={**os.environ, **(env or {}), MARK: mark},
+            # Settings of a developer's own server must not reach the one under test.
+            env={k: v for k, v in os.environ.items() if not k.startswith("AUTERITY_")} | {**(env or {}), MARK: mark},
             start_new_session=True,
         )
     started = Started(process, Family(process.pid, mark), log)

@@ -23,9 +23,13 @@ _KEY = "sk-benchmark-0123456789abcdef"
 
 
 def _install(
-    folder: Path, version: str, commands: Sequence[Sequence[str]], env: Mapping[str, str] | None = None
+    folder: Path,
+    version: str,
+    commands: Sequence[Sequence[str]],
+    env: Mapping[str, str] | None = None,
+    manifest: Mapping[str, object] | None = None,
 ) -> None:
-    """Run ``commands`` in ``folder`` unless ``version`` is there already.
+    """Run ``commands`` in ``folder``, beside ``manifest`` as package.json, unless ``version`` is there already.
 
     Raises:
         NotMeasurable: a command failed; the message has the end of its output.
@@ -36,6 +40,8 @@ def _install(
     print(f"  installing {folder.name} {version} …", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    if manifest is not None:
+        (folder / "package.json").write_text(json.dumps(manifest))
     for command in commands:
         try:
             run = subprocess.run(
@@ -146,30 +152,31 @@ class Portkey:
     ``NODE_ENV=production`` leaves its console out, as its container image does
     (https://github.com/Portkey-AI/gateway/blob/main/docs/installation-deployments.md). It keeps no keys: the provider
     and its address come with each call, as https://portkey.ai/docs/api-reference/inference-api/headers says.
+
+    Its HTTP server is held at the newest version with which streams work; with later ones each stream is a 500
+    (https://github.com/Portkey-AI/gateway/issues/1389).
     """
 
     name = "portkey"
     title = "Portkey gateway"
     version = "1.15.2"
+    server_version = "1.14.1"
 
     def start(self, bench: Bench) -> Running:
         node, npm = _node()
+        manifest = {
+            "private": True,
+            "dependencies": {"@portkey-ai/gateway": self.version},
+            # An override, because a dependency on it would leave the gateway a newer one of its own.
+            "overrides": {"@hono/node-server": self.server_version},
+        }
         folder = PEERS / "portkey"
         _install(
             folder,
-            self.version,
-            [
-                [
-                    *npm,
-                    "install",
-                    "--no-save",
-                    "--ignore-scripts",
-                    "--prefix",
-                    ".",
-                    f"@portkey-ai/gateway@{self.version}",
-                ]
-            ],
+            f"{self.version}+{self.server_version}",
+            [[*npm, "install", "--ignore-scripts"]],
             {"NODE_ENV": "production"},
+            manifest,
         )
         port = free_port()
         started = start(

@@ -211,8 +211,8 @@ class Report:
             lines += ["## Memory", "", *_markdown(columns, self._memory_rows()), ""]
         if self.soak is not None:
             lines += [
-                f"Soak: {self.soak.seconds:g} s, {self.soak.completed:,} calls, {self.soak.errors} errors; the worker's "
-                f"memory grew by {self.soak.growth_mb:g} MB after the first fifth.",
+                f"Soak: {self.soak.seconds:g} s, {self.soak.completed:,} calls, {self.soak.errors} errors; the "
+                f"worker's memory grew by {self.soak.growth_mb:g} MB after the first fifth.",
                 "",
             ]
         if self.not_measured:

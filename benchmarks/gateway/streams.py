@@ -4,7 +4,8 @@ import http.client
 import json
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -27,24 +28,21 @@ class StreamTiming:
     last_ms: float
 
 
-def _connect(url: str) -> tuple[http.client.HTTPConnection, str]:
+@contextmanager
+def _ask(case: Case, url: str, headers: Mapping[str, str]) -> Generator[tuple[http.client.HTTPResponse, float]]:
     parts = urlsplit(url)
-    return http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=30), parts.path
-
-
-def _ask(case: Case, url: str, headers: Mapping[str, str]) -> tuple[http.client.HTTPResponse, float]:
-    connection, path = _connect(url)
-    sent = time.perf_counter()
-    connection.request("POST", path, case.body(), {"content-type": "application/json", **headers})
-    response = connection.getresponse()
-    if response.status != 200:
-        raise WrongAnswer(f"status {response.status}: {response.read(500)!r}")
-    return response, sent
+    with closing(http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=30)) as connection:
+        sent = time.perf_counter()
+        connection.request("POST", parts.path, case.body(), {"content-type": "application/json", **headers})
+        with connection.getresponse() as response:
+            if response.status != 200:
+                raise WrongAnswer(f"status {response.status}: {response.read(500)!r}")
+            yield response, sent
 
 
 def _read_plain(case: Case, url: str, headers: Mapping[str, str]) -> None:
-    response, _ = _ask(case, url, headers)
-    answer = cast("dict[str, Any]", json.loads(response.read()))
+    with _ask(case, url, headers) as (response, _):
+        answer = cast("dict[str, Any]", json.loads(response.read()))
     if not answer["choices"][0]["message"]["content"] or answer["usage"]["completion_tokens"] != CHUNKS:
         raise WrongAnswer(f"the plain answer is not the provider's: {answer}")
 
@@ -55,28 +53,28 @@ def time_stream(case: Case, url: str, headers: Mapping[str, str]) -> StreamTimin
     Raises:
         WrongAnswer: content, usage or ``[DONE]`` is missing, doubled or out of order.
     """
-    response, sent = _ask(case, url, headers)
     words: list[str] = []
     first = last = 0.0
     usage = 0
     done = False
-    while line := response.readline():
-        if not line.startswith(b"data:"):
-            continue
-        data = line[5:].strip()
-        if done:
-            raise WrongAnswer("something follows [DONE]")
-        if data == b"[DONE]":
-            done = True
-            continue
-        event = cast("dict[str, Any]", json.loads(data))
-        if event.get("usage"):
-            usage += 1
-        for choice in event["choices"]:
-            if content := choice["delta"].get("content"):
-                last = time.perf_counter()
-                first = first or last
-                words.append(content)
+    with _ask(case, url, headers) as (response, sent):
+        while line := response.readline():
+            if not line.startswith(b"data:"):
+                continue
+            data = line[5:].strip()
+            if done:
+                raise WrongAnswer("something follows [DONE]")
+            if data == b"[DONE]":
+                done = True
+                continue
+            event = cast("dict[str, Any]", json.loads(data))
+            if event.get("usage"):
+                usage += 1
+            for choice in event["choices"]:
+                if content := choice["delta"].get("content"):
+                    last = time.perf_counter()
+                    first = first or last
+                    words.append(content)
     if words != [f"word{number:02d} " for number in range(CHUNKS)]:
         raise WrongAnswer(f"{len(words)} content chunks arrived, not the {CHUNKS} that were sent")
     if not done or usage != 1:
