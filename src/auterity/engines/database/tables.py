@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, MetaData, Text, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, LargeBinary, MetaData, Text, func
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["CreatedAt", "Table", "TenantOwned", "metadata"]
+__all__ = ["CreatedAt", "Table", "Tenant", "TenantOwned", "metadata"]
 
 metadata = MetaData(
     naming_convention={
@@ -47,7 +47,22 @@ class CreatedAt:
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=90)
 
 
+class Tenant(CreatedAt, Table):
+    """A tenant: what all that row-level security guards belongs to. ``platform/tenancy`` has its use-cases."""
+
+    __tablename__ = "tenants"
+    __table_args__ = (CheckConstraint("status IN ('active', 'suspended')", name="status"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)
+    """A short name for addresses and the command line."""
+    name: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="active")
+    """``active``, or ``suspended``: its keys are refused, its data stays."""
+    settings: Mapped[dict[str, Any]]
+
+
 class TenantOwned(CreatedAt):
     """A row that belongs to one tenant. Its migration calls ``guard`` so that no other tenant can see it."""
 
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True, sort_order=-1)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey(Tenant.id, ondelete="CASCADE"), index=True, sort_order=-1)
