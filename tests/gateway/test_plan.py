@@ -19,6 +19,7 @@ class Rows:
     def __init__(self) -> None:
         self.keys: dict[bytes, KeyPlan] = {HASH: KeyPlan("key_1", "ten_1", "first", "")}
         self.suspended = False
+        self.prices_change_at: datetime | None = None
         self.reads = 0
         self.away = False
         self.gate = asyncio.Event()
@@ -38,7 +39,7 @@ class Rows:
         self.reads += 1
         if self.away:
             raise DatabaseUnavailable("away")
-        return TenantPlan(tenant_id, self.suspended, {})
+        return TenantPlan(tenant_id, self.suspended, {}, self.prices_change_at)
 
 
 @pytest.fixture
@@ -107,6 +108,17 @@ async def test_an_old_plan_is_read_again(plans: PlanCache, rows: Rows, clock: Ma
     await plans.key(HASH)
     clock.advance(timedelta(seconds=61))
     await plans.key(HASH)
+    assert rows.reads == 2
+
+
+async def test_a_plan_is_read_again_when_its_prices_change(plans: PlanCache, rows: Rows, clock: ManualClock) -> None:
+    rows.prices_change_at = clock.now() + timedelta(seconds=10)
+    await plans.tenant("ten_1")
+    clock.advance(timedelta(seconds=9))
+    await plans.tenant("ten_1")
+    assert rows.reads == 1
+    clock.advance(timedelta(seconds=2))
+    await plans.tenant("ten_1")
     assert rows.reads == 2
 
 

@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 
 from auterity.gateway.exchange import Exchange, Outcome
+from auterity.gateway.observe import Observe
 from auterity.gateway.reply import ClientLeft
 from auterity.gateway.respond import Respond
 from auterity.gateway.stages.admit import Admit
@@ -37,18 +38,23 @@ class Pipeline:
     remember: Remember
     record: Record
     respond: Respond
+    observe: Observe
 
     async def run(self, exchange: Exchange) -> None:
         """Serve the exchange. Whatever happens it is settled, recorded and answered, in this order."""
-        await self._serve(exchange)
-        await self.settle(exchange)
-        if exchange.outcome is Outcome.OK:
-            await self.remember(exchange)
+        self.observe.begin()
         try:
-            await self.record(exchange)
-        except AuterityError as error:
-            exchange.fail(error)
-        await self.respond(exchange)
+            await self._serve(exchange)
+            await self.settle(exchange)
+            if exchange.outcome is Outcome.OK:
+                await self.remember(exchange)
+            try:
+                await self.record(exchange)
+            except AuterityError as error:
+                exchange.fail(error)
+            await self.respond(exchange)
+        finally:
+            self.observe.end(exchange)
 
     async def _serve(self, exchange: Exchange) -> None:
         try:

@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from auterity.engines.database.sessions import DatabaseUnavailable
@@ -25,6 +26,8 @@ class TenantPlan:
     tenant_id: str
     suspended: bool
     models: Mapping[str, ModelPlan]
+    valid_until: datetime | None = None
+    """From then on another price may apply somewhere."""
 
 
 class PlanLoader(Protocol):
@@ -67,13 +70,16 @@ class _Shelf(Generic[Value]):
     def __init__(
         self,
         load: Callable[[str], Awaitable[Value]],
+        *,
         owner: Callable[[Value], str],
+        valid_until: Callable[[Value], datetime | None],
         clock: Clock,
         capacity: int,
         fresh_ns: int,
     ) -> None:
         self._load = load
         self._owner = owner
+        self._valid_until = valid_until
         self._clock = clock
         self._capacity = capacity
         self._fresh_ns = fresh_ns
@@ -129,7 +135,11 @@ class _Shelf(Generic[Value]):
     async def _refresh(self, name: str) -> Value:
         serial = self._serial
         value = await self._load(name)
-        fresh_until_ns = self._clock.monotonic_ns() + self._fresh_ns
+        fresh_ns = self._fresh_ns
+        ends = self._valid_until(value)
+        if ends is not None:
+            fresh_ns = min(fresh_ns, int((ends - self._clock.now()).total_seconds() * 1e9))
+        fresh_until_ns = self._clock.monotonic_ns() + fresh_ns
         self._slots[name] = _Slot(value, self._owner(value), serial, fresh_until_ns)
         self._slots.move_to_end(name)
         while len(self._slots) > self._capacity:
@@ -166,9 +176,21 @@ class PlanCache:
         fresh_ns = int(fresh_s * 1e9)
         self._loader = loader
         self._keys: _Shelf[KeyPlan | None] = _Shelf(
-            self._load_key, lambda key: key.tenant_id if key else _NOBODY, clock, keys, fresh_ns
+            self._load_key,
+            owner=lambda key: key.tenant_id if key else _NOBODY,
+            valid_until=lambda _: None,
+            clock=clock,
+            capacity=keys,
+            fresh_ns=fresh_ns,
         )
-        self._tenants: _Shelf[TenantPlan] = _Shelf(loader.tenant, lambda plan: plan.tenant_id, clock, tenants, fresh_ns)
+        self._tenants: _Shelf[TenantPlan] = _Shelf(
+            loader.tenant,
+            owner=lambda plan: plan.tenant_id,
+            valid_until=lambda plan: plan.valid_until,
+            clock=clock,
+            capacity=tenants,
+            fresh_ns=fresh_ns,
+        )
 
     async def _load_key(self, name: str) -> KeyPlan | None:
         return await self._loader.key(bytes.fromhex(name))
