@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auterity.engines.http.connection import MAX_HEAD_BYTES, Connection, PooledResponse
+from auterity.engines.http.connection import MAX_HEAD_BYTES, Connection
 from auterity.engines.http.pool import HttpPool
 from auterity.engines.http.port import FailureKind, HttpRequest, HttpResponse, Timeouts, TransportError
+from auterity.engines.http.response import PooledResponse
 
 Serve = Callable[..., Awaitable[str]]
 MakePool = Callable[..., HttpPool]

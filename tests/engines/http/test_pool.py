@@ -7,10 +7,11 @@ from contextlib import suppress
 
 import pytest
 
-from auterity.engines.http.connection import Connection, PooledResponse
+from auterity.engines.http.connection import Connection
 from auterity.engines.http.origin import RefusedRequest
 from auterity.engines.http.pool import HttpPool
 from auterity.engines.http.port import FailureKind, HttpRequest, Timeouts, TransportError
+from auterity.engines.http.response import PooledResponse
 
 Serve = Callable[..., Awaitable[str]]
 MakePool = Callable[..., HttpPool]
@@ -222,6 +223,17 @@ async def test_a_kept_connection_that_ends_without_an_answer_is_tried_again_once
     assert (provider.connections, provider.requests) == (3, 5)
 
 
+async def test_a_kept_connection_that_is_reset_as_it_is_used_is_tried_again(serve: Serve, make_pool: MakePool) -> None:
+    provider = _Provider()
+    url = await serve(provider)
+    pool = make_pool()
+    assert await _call(pool, url) == b"1"
+    provider.writers[0].transport.abort()
+    # The pool cannot have heard of it yet.
+    assert pool.counts[url].idle == 1
+    assert await _call(pool, url) == b"2"
+
+
 async def test_a_fresh_connection_that_ends_without_an_answer_is_not_tried_again(
     serve: Serve, make_pool: MakePool
 ) -> None:
@@ -418,9 +430,11 @@ async def test_closing_the_pool_ends_calls_and_waits_and_refuses_new_ones(
     provider = _Provider()
     url = await serve(provider)
     pool = make_pool(max_connections_per_origin=1)
+    # On a kept connection: being closed by us is no reason to send the request again.
+    await _call(pool, url)
     provider.gate.clear()
     under_way = asyncio.create_task(_call(pool, url))
-    await until(lambda: provider.requests)
+    await until(lambda: len(provider.requests) == 2)
     waiting = asyncio.create_task(_call(pool, url))
     await until(lambda: pool.counts[url].waiting)
     await pool.close()

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to a provider, and the answer that is read from it.
+"""One HTTP/1.1 connection to a provider: a request is written, its answer parsed, the limits of time and size kept.
 
 The parser (llhttp) rules on framing; the head's bytes are kept as they came and turned into headers only when somebody
 asks. Body bytes go from the parser into a list without a Python call in between. Once an answer is complete the
@@ -6,22 +6,22 @@ connection is free for the next request, whether or not its reader has taken eve
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import inf
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpResponseParser
 
-from auterity.engines.http.port import FailureKind, Header, Timeouts, TransportError
+from auterity.engines.http.port import FailureKind, Timeouts
+from auterity.engines.http.response import END_OF_HEAD, PooledResponse
 
-__all__ = ["HIGH_WATER_BYTES", "MAX_HEAD_BYTES", "Connection", "ConnectionOwner", "PooledResponse"]
+__all__ = ["HIGH_WATER_BYTES", "MAX_HEAD_BYTES", "Connection", "ConnectionOwner"]
 
 HIGH_WATER_BYTES = 64 * 1024
 """So much of an answer waits for its reader before the socket is left alone. One read of the socket comes on top."""
 MAX_HEAD_BYTES = 64 * 1024
 """The most that may come without a byte of body: a head, trailers, chunk extensions."""
 _SLICE_BYTES = 256 * 1024
-_END_OF_HEAD = b"\r\n\r\n"
 
 
 class ConnectionOwner(Protocol):
@@ -34,135 +34,6 @@ class ConnectionOwner(Protocol):
     def lost(self, connection: "Connection") -> None:
         """The connection is closed; called once."""
         ...
-
-
-class PooledResponse:
-    """An answer. While it is under way it reads from its connection; afterwards it stands alone."""
-
-    __slots__ = (
-        "_connection",
-        "_failure",
-        "_head",
-        "_headers",
-        "_rest",
-        "_waiter",
-        "_whole",
-        "retry_is_safe",
-        "status",
-    )
-
-    def __init__(self, connection: "Connection") -> None:
-        self.status = 0
-        self.retry_is_safe = False
-        """The connection was an old one and ended before a byte of the answer; see ``HttpPool.send``."""
-        self._connection: Connection | None = connection
-        self._head = b""
-        self._headers: list[Header] | None = None
-        self._rest = b""
-        self._failure: tuple[FailureKind, str] | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._whole = False
-
-    @property
-    def headers(self) -> Sequence[Header]:
-        """Names in lower case, in the order they came; without trailers."""
-        headers = self._headers
-        if headers is None:
-            headers = self._headers = []
-            # The parser has seen this head: every line ends with CRLF, none is folded, each has a colon.
-            for line in self._head[: self._head.find(_END_OF_HEAD)].split(b"\r\n")[1:]:
-                name, _, value = line.partition(b":")
-                headers.append((name.lower(), value.strip(b" \t")))
-        return headers
-
-    @property
-    def failure(self) -> TransportError | None:
-        """Why the answer broke; a new exception each time, so that none keeps its traceback's frames alive."""
-        failure = self._failure
-        return None if failure is None else TransportError(*failure)
-
-    async def head(self) -> None:
-        """Wait for the answer's head, or for its failure, which is left in ``failure``."""
-        connection = self._connection
-        if connection is not None:
-            waiter = self._waiter = connection.loop.create_future()
-            try:
-                await waiter
-            except BaseException:
-                self.abort()
-                raise
-
-    async def read(self, limit: int) -> bytes:
-        self._whole = True
-        connection = self._connection
-        if connection is not None and connection.allow(limit):
-            waiter = self._waiter = connection.await_bytes()
-            try:
-                await waiter
-            except BaseException:
-                self.abort()
-                raise
-        if self._failure is not None:
-            raise TransportError(*self._failure)
-        rest = self._rest
-        if len(rest) > limit:
-            raise TransportError(FailureKind.TOO_LARGE, f"The provider's answer is longer than {limit} bytes.")
-        self._rest = b""
-        return rest
-
-    async def chunk(self) -> bytes:
-        while (connection := self._connection) is not None:
-            data = connection.take()
-            if data:
-                return data
-            waiter = self._waiter = connection.await_bytes()
-            try:
-                await waiter
-            except BaseException:
-                self.abort()
-                raise
-        rest = self._rest
-        if rest:
-            self._rest = b""
-            return rest
-        if self._failure is not None:
-            raise TransportError(*self._failure)
-        return b""
-
-    def abort(self) -> None:
-        connection = self._connection
-        if connection is not None:
-            connection.fail(FailureKind.BROKEN, "The answer was given up before its end.")
-            self._rest = b""
-
-    def detach(self, rest: bytes, failure: tuple[FailureKind, str] | None) -> None:
-        """Take what is left of the body, and leave the connection."""
-        self._connection = None
-        self._rest = rest
-        self._failure = failure
-        self.wake()
-
-    def begin(self, status: int, head: bytes) -> None:
-        """Take status and head."""
-        self.status = status
-        self._head = head
-
-    def wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
-
-    @property
-    def waits(self) -> bool:
-        """Somebody awaits bytes."""
-        return self._waiter is not None
-
-    @property
-    def wants_all(self) -> bool:
-        """The reader wants the body as a whole, so back-pressure would only be a standstill."""
-        return self._whole
 
 
 class Connection(asyncio.Protocol):
@@ -264,7 +135,8 @@ class Connection(asyncio.Protocol):
         response = PooledResponse(self)
         self._response = response
         if transport is None or self.closing or transport.is_closing():
-            self.fail(FailureKind.BROKEN, f"{self._label} closed the connection before the request was sent.")
+            message = f"{self._label} closed the connection before the request was sent."
+            self.fail(FailureKind.CONNECT, message, unanswered=True)
             return response
         self._bodiless = bodiless
         now = self.since = self._time()
@@ -272,9 +144,7 @@ class Connection(asyncio.Protocol):
         if timeouts is not self._timeouts:
             self._timeouts = timeouts
             self._tick = min(timeouts.first_byte, timeouts.between_bytes, timeouts.total)
-        at = now + self._tick
-        if total_at < at:
-            at = total_at
+        at = min(now + self._tick, total_at)
         if at < self._timer_at:
             self._set_timer(at, now)
         if len(body) <= _SLICE_BYTES:
@@ -391,11 +261,11 @@ class Connection(asyncio.Protocol):
         """Hand the head over; False where it is one that must not be trusted."""
         head = self._head
         for _ in range(self._skipped_heads):
-            head = head[head.find(_END_OF_HEAD) + 4 :]
+            head = head[head.find(END_OF_HEAD) + 4 :]
         if not head.startswith(b"HTTP/1."):
             head = head.lstrip(b"\r\n")
         response.begin(self._status, head)
-        end = head.find(_END_OF_HEAD)
+        end = head.find(END_OF_HEAD)
         if not head.startswith(b"HTTP/1.") or end > MAX_HEAD_BYTES:
             self.fail(FailureKind.BROKEN, f"{self._label} did not answer with a valid HTTP/1 head.")
             return False
@@ -425,7 +295,6 @@ class Connection(asyncio.Protocol):
         response.detach(rest, None)
 
     def take(self) -> bytes:
-        """Return what is buffered, in one piece."""
         parts = self._parts
         if not parts:
             return b""
@@ -437,14 +306,12 @@ class Connection(asyncio.Protocol):
         return data
 
     def await_bytes(self) -> "asyncio.Future[None]":
-        """Return a future for the next bytes; the limit between bytes counts from now."""
         self.since = self._time()
         if self._read_paused:
             self._resume_reading()
         return self.loop.create_future()
 
     def allow(self, limit: int) -> bool:
-        """Let no more than ``limit`` bytes of body come, those that are buffered included; False if there are more."""
         allowed = self._received - self._buffered + limit
         if self._received > allowed:
             self._refuse_length(limit)
@@ -491,7 +358,7 @@ class Connection(asyncio.Protocol):
         if clean and self._head_done and self._ends_with_connection(response):
             self._finish(response)
         elif not self._head:
-            self.fail(FailureKind.BROKEN, f"{self._label} closed the connection without an answer.")
+            self.fail(FailureKind.BROKEN, f"{self._label} closed the connection without an answer.", unanswered=True)
         else:
             self.fail(FailureKind.BROKEN, f"{self._label} closed the connection in the middle of its answer.")
 
@@ -499,11 +366,11 @@ class Connection(asyncio.Protocol):
     def _ends_with_connection(response: PooledResponse) -> bool:
         return all(name not in {b"content-length", b"transfer-encoding"} for name, _ in response.headers)
 
-    def fail(self, kind: FailureKind, message: str) -> None:
-        """End the request under way with a failure, and the connection with it. Harmless where there is none."""
+    def fail(self, kind: FailureKind, message: str, *, unanswered: bool = False) -> None:
+        """Implement ``ByteSource``; ``unanswered``: the provider closed the connection and had said nothing."""
         response, self._response = self._response, None
         if response is not None:
-            response.retry_is_safe = self.reused and kind is FailureKind.BROKEN and not self._head
+            response.retry_is_safe = self.reused and unanswered
             rest = b"".join(self._parts)
             self._parts.clear()
             response.detach(rest, (kind, message))
