@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 from auterity.app.settings import Kind, Setting
 
-__all__ = ["Value", "parse"]
+__all__ = ["Value", "parse", "seconds"]
 
 Value = str | int | float | bool | Path
 
 _DECIMAL_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZES = _DECIMAL_SIZES | {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
-_DURATIONS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+_DURATIONS = {"ms": 0.001, "": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([a-zA-Z]*)")
 _SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -30,6 +30,15 @@ def parse(setting: Setting, text: str, folder: Path) -> Value:
         path = Path(text).expanduser()
         return path if path.is_absolute() else (folder / path).resolve()
     return _READERS[setting.spec.kind](setting, text)
+
+
+def seconds(text: str) -> float:
+    """Read a duration such as ``30s`` or ``7d``.
+
+    Raises:
+        ValueError: it is none; the message completes "<option> …".
+    """
+    return _quantity(text, _DURATIONS, Kind.DURATION)
 
 
 def _switch(_setting: Setting, text: str) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from auterity.app.cli.output import fail
 from auterity.app.configuration import load
 from auterity.app.settings import SETTINGS, InvalidSettings, Kind, Setting, Settings
-from auterity.kit.errors import AuterityError
+from auterity.kit.errors import AuterityError, InvalidRequest
 
 __all__ = ["ALL", "NODE", "command", "read_settings"]
 
@@ -57,6 +58,8 @@ def command(commands: typer.Typer, name: str, settings: Sequence[str] = NODE) ->
                 function(read_settings(flags), **arguments)
             except InvalidSettings as error:
                 fail(error, code=2, as_json=bool(arguments.get("as_json")))
+            except ValidationError as error:
+                fail(_invalid(error), code=2, as_json=bool(arguments.get("as_json")))
             except AuterityError as error:
                 fail(error, code=1, as_json=bool(arguments.get("as_json")))
 
@@ -70,6 +73,12 @@ def command(commands: typer.Typer, name: str, settings: Sequence[str] = NODE) ->
         commands.command(name, help=inspect.getdoc(function))(run)
 
     return register
+
+
+def _invalid(error: ValidationError) -> InvalidRequest:
+    """What pydantic says, without the value, which may be a secret."""
+    parts = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_input=False)]
+    return InvalidRequest("\n".join(parts))
 
 
 def _option(setting: Setting) -> inspect.Parameter:
