@@ -16,7 +16,8 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from auterity.engines.telemetry.otlp import OtlpTracer
-from auterity.engines.telemetry.traces import AttemptFacts, CallFacts, NullTracer, Trace, begin_trace, tracer_for
+from auterity.engines.telemetry.selection import tracer_for
+from auterity.engines.telemetry.traces import AttemptFacts, CallFacts, NullTracer, Trace, begin_trace
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -259,7 +260,7 @@ def test_without_an_endpoint_nothing_is_traced_and_nothing_loaded() -> None:
     tracer.close()
     script = """
 import sys
-from auterity.engines.telemetry.traces import tracer_for
+from auterity.engines.telemetry.selection import tracer_for
 tracer_for("")
 assert not [name for name in sys.modules if name.startswith("opentelemetry")]
 """

@@ -5,17 +5,13 @@ names, times and numbers, never content. The trace's identity (W3C Trace Context
 because the provider is told of it.
 """
 
-import importlib
 import os
 import re
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol
 
 import msgspec
 
-if TYPE_CHECKING:
-    from auterity.engines.telemetry import otlp
-
-__all__ = ["AttemptFacts", "CallFacts", "NullTracer", "Trace", "Tracer", "begin_trace", "tracer_for"]
+__all__ = ["AttemptFacts", "CallFacts", "NullTracer", "Trace", "Tracer", "begin_trace"]
 
 # Versions above 00 may carry more fields, which are ignored; version ff is forbidden.
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -131,15 +127,6 @@ def begin_trace(traceparent: str | None, ratio: float) -> Trace:
     # By the id, as OpenTelemetry's ratio sampler does, so that every member of a trace would decide alike.
     sampled = int(trace_id[16:], 16) < ratio * 2**64
     return Trace(trace_id, span_id, "", sampled=sampled)
-
-
-def tracer_for(endpoint: str | None, *, service: str = "auterity", version: str = "", ratio: float = 1.0) -> Tracer:
-    """The tracer for an OTLP/HTTP endpoint such as ``http://collector:4318``, or none where there is no endpoint."""
-    if not endpoint:
-        return NullTracer()
-    # OpenTelemetry takes a third of a second and 20 MB to load: only those pay for it that trace.
-    module = importlib.import_module("auterity.engines.telemetry.otlp")
-    return cast("type[otlp.OtlpTracer]", module.OtlpTracer)(endpoint, service=service, version=version, ratio=ratio)
 
 
 def _random_hex(size: int) -> str:
