@@ -22,7 +22,7 @@ from auterity.platform.keys.models import VirtualKey
 from auterity.platform.keys.schemas import KeyCreate
 from auterity.platform.keys.service import NewKey
 
-__all__ = ["commands"]
+__all__ = ["all_keys", "commands"]
 
 commands = typer.Typer()
 
@@ -69,7 +69,7 @@ def _create(
             "secret": sys.stdin.readline().strip() if secret_stdin else None,
         }
     )
-    _show_secret(on_node(settings, tenant, lambda node: node.keys.create(node.tenant_id, wanted)), as_json)
+    _show_secret(on_node(settings, tenant, lambda node: node.services.keys.create(node.tenant_id, wanted)), as_json)
 
 
 def _list(
@@ -80,7 +80,7 @@ def _list(
 ) -> None:
     """List the tenant's virtual keys."""
     now = datetime.now(UTC)
-    found = [key for key in on_node(settings, tenant, _all_keys) if everything or _status(key, now) == "active"]
+    found = [key for key in on_node(settings, tenant, all_keys) if everything or _status(key, now) == "active"]
     if as_json:
         print_json([key_out(key).model_dump(mode="json") for key in found])
         return
@@ -96,7 +96,7 @@ def _revoke(settings: Settings, key: Key, tenant: InTenant = DEFAULT_TENANT, as_
     """Stop a key for good."""
 
     async def revoke(node: Node) -> VirtualKey:
-        return await node.keys.revoke(node.tenant_id, await _id_of(node, key))
+        return await node.services.keys.revoke(node.tenant_id, await _id_of(node, key))
 
     revoked = on_node(settings, tenant, revoke)
     if as_json:
@@ -116,16 +116,17 @@ def _rotate(
     grace_s = round(_seconds(grace, "--grace"))
 
     async def rotate(node: Node) -> NewKey:
-        return await node.keys.rotate(node.tenant_id, await _id_of(node, key), grace_s=grace_s)
+        return await node.services.keys.rotate(node.tenant_id, await _id_of(node, key), grace_s=grace_s)
 
     _show_secret(on_node(settings, tenant, rotate), as_json)
 
 
-async def _all_keys(node: Node) -> Sequence[VirtualKey]:
+async def all_keys(node: Node) -> Sequence[VirtualKey]:
+    """All of the tenant's keys, revoked ones too."""
     found: list[VirtualKey] = []
     cursor: str | None = None
     while True:
-        page = await node.keys.list(node.tenant_id, cursor=cursor, limit=1000)
+        page = await node.services.keys.list(node.tenant_id, cursor=cursor, limit=1000)
         found.extend(page.keys)
         if (cursor := page.next_cursor) is None:
             return found
@@ -134,7 +135,7 @@ async def _all_keys(node: Node) -> Sequence[VirtualKey]:
 async def _id_of(node: Node, name: str) -> str:
     if is_id(name, "key"):
         return name
-    named = [key for key in await _all_keys(node) if key.name == name]
+    named = [key for key in await all_keys(node) if key.name == name]
     ids = [key.id for key in named if key.revoked_at is None] or [key.id for key in named]
     if not ids:
         raise NotFound(f"There is no key named {name!r}. See `auterity keys list`.")

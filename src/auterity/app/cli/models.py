@@ -40,7 +40,7 @@ def _list(settings: Settings, *, tenant: InTenant = DEFAULT_TENANT, as_json: AsJ
     """List the models that the tenant's clients can ask for, and what serves each."""
 
     async def read(node: Node) -> list[ModelOut]:
-        async with node.database.tenant(node.tenant_id) as scope:
+        async with node.services.database.tenant(node.tenant_id) as scope:
             return [model_out(model, node.tenant_id) for model in await _all_models(node, scope)]
 
     found = on_node(settings, tenant, read)
@@ -93,9 +93,11 @@ def _add(
     )
 
     async def add(node: Node) -> tuple[ModelOut, bool]:
-        async with actor_scope(node.database, node.actor) as scope:
+        async with actor_scope(node.services.database, node.actor) as scope:
             made = await _provide(node, scope, source)
-            return model_out(await node.models.catalogue.create(scope, node.actor, wanted), node.tenant_id), made
+            return model_out(
+                await node.services.models.catalogue.create(scope, node.actor, wanted), node.tenant_id
+            ), made
 
     model, made = on_node(settings, tenant, add)
     if as_json:
@@ -117,8 +119,8 @@ def _test(
     """Call each of a model's deployments once. It costs what it costs at the provider; usage does not show it."""
 
     async def test(node: Node) -> ModelTest:
-        services = node.models
-        async with node.database.tenant(node.tenant_id) as scope:
+        services = node.services.models
+        async with node.services.database.tenant(node.tenant_id) as scope:
             row = await services.catalogue.get(scope, model)
             compiled = await compile_models(
                 scope,
@@ -162,7 +164,7 @@ def _test(
 async def _all_models(node: Node, scope: Scope) -> Sequence[Model]:
     found: list[Model] = []
     while True:
-        page = await node.models.catalogue.page(scope, after=found[-1].id if found else None, limit=_PAGE)
+        page = await node.services.models.catalogue.page(scope, after=found[-1].id if found else None, limit=_PAGE)
         found.extend(page)
         if len(page) < _PAGE:
             return found
@@ -171,14 +173,14 @@ async def _all_models(node: Node, scope: Scope) -> Sequence[Model]:
 async def _provide(node: Node, scope: Scope, wanted: ProviderCreate) -> bool:
     """Make the provider if it is asked for and not there; say whether it was made."""
     try:
-        await node.models.providers.get(scope, wanted.name)
+        await node.services.models.providers.get(scope, wanted.name)
     except ProviderNotFound:
         if wanted.base_url is None and wanted.kind == "openai_compatible":
             raise InvalidRequest(
                 f"There is no provider {wanted.name!r}. Give --base-url (and --key-env) to make it, e.g. "
                 "--base-url https://api.openai.com/v1 --key-env OPENAI_API_KEY."
             ) from None
-        await node.models.providers.create(scope, node.actor, wanted)
+        await node.services.models.providers.create(scope, node.actor, wanted)
         return True
     if wanted.base_url is not None or wanted.api_key is not None:
         raise Conflict(
