@@ -79,10 +79,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of one second: does it work? Records nothing")
     parser.add_argument("--no-peers", action="store_true", help="without those that have to be installed")
     parser.add_argument("--no-record", action="store_true", help="leave promises.toml and results/ alone")
+    parser.add_argument("--portkey-node", help="the node to run Portkey with, instead of the development environment's")
     parser.add_argument("--keep-logs", type=Path, help="keep the gateways' output in this folder")
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.seconds, options.no_record = 1, 1.0, True
+    if options.portkey_node:
+        SUBJECTS["portkey"] = Portkey(options.portkey_node)
     wanted = {"direct", *options.subjects.split(",")} - ({"portkey", "litellm"} if options.no_peers else set())
     if options.only_soak:
         wanted = {options.soak_subject}
@@ -141,10 +144,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for log in folder.glob("*/output.log"):
                 (options.keep_logs / f"{log.parent.name}.log").write_bytes(log.read_bytes())
     report.show()
+    if broken := _broken(options, report):
+        print(f"nothing recorded: {broken}", file=sys.stderr)
+        return 1
     _keep(options, report)
-    failed = [name for name in report.not_measured if name.partition("/")[0] in {OURS, "nginx"}]
-    errors = sum(median.errors for median in report.medians.values() if median.subject == OURS)
-    return 1 if failed or errors else 0
+    return 0
+
+
+def _broken(options: argparse.Namespace, report: Report) -> str:
+    """Why the run must not count: what it is about failed. Peers may be missing; the result says so."""
+    asked = {subject.name for subject in options.chosen} & {OURS, "nginx"}
+    failed = [name for name in report.not_measured if name.partition("/")[0] in asked]
+    errors = sum(median.errors for median in report.medians.values() if median.subject in asked)
+    if report.soak is not None:
+        errors += report.soak.errors
+    return ", ".join(failed) + " not measured" if failed else f"{errors} calls failed" if errors else ""
 
 
 def _measure(

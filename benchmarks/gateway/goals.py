@@ -50,7 +50,7 @@ _VALUES: Mapping[str, Callable[[_Figures], float | None]] = {
     "gateway.cpu.litellm": lambda f: f.ratio("plain-64", "litellm", OURS),
     "gateway.latency.p50": _Figures.p50_over_nginx,
     "gateway.memory.worker": lambda f: f.worker_rss_mb,
-    "gateway.memory.growth": lambda f: f.soak.growth_mb if f.soak is not None else None,
+    "gateway.memory.growth": lambda f: f.soak.growth_mb if f.soak is not None and f.soak.subject == OURS else None,
 }
 
 

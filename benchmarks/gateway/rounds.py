@@ -97,9 +97,10 @@ def _drain(family: Family) -> None:
         before = now
 
 
-def _warm_up(running: Running, case: Case, *, seconds: float, core: int | None, folder: Path) -> float:
+def _warm_up(running: Running, case: Case, *, seconds: float, fresh: bool, core: int | None, folder: Path) -> float:
     """Load it for a moment; how long to time it: longer where few calls would end within ``seconds``."""
-    load = run_wrk(case, running.url, running.headers, seconds=min(2.0, seconds), core=core, folder=folder)
+    length = min(10.0 if fresh else 3.0, seconds * 2)
+    load = run_wrk(case, running.url, running.headers, seconds=length, core=core, folder=folder)
     if running.started is not None:
         _drain(running.started.family)
     wanted = _ENOUGH_CALLS / load.per_second if load.completed else float("inf")
@@ -193,7 +194,11 @@ def measure(
                         kept = first_chunk.setdefault(name, {})
                         kept[case.name] = round(min(first, kept.get(case.name, first)), 2)
                     if label not in lengths:
-                        lengths[label] = _warm_up(running, case, seconds=seconds, core=cores.load, folder=folder)
+                        # Compilers that watch the running program (Node's) need more than a moment, once.
+                        fresh = not any(known.startswith(f"{name}/") for known in lengths)
+                        lengths[label] = _warm_up(
+                            running, case, seconds=seconds, fresh=fresh, core=cores.load, folder=folder
+                        )
                     sample = _time_one(
                         name,
                         running,

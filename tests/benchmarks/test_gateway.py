@@ -12,7 +12,7 @@ from benchmarks.gateway.goals import outcomes
 from benchmarks.gateway.medians import medians
 from benchmarks.gateway.report import MemoryFigures, Report, Settings
 from benchmarks.gateway.rounds import Cores, Sample
-from benchmarks.gateway.soak import growth
+from benchmarks.gateway.soak import Soak, growth
 from benchmarks.machine import facts
 from benchmarks.processes import Memory, NotStarted, start
 
@@ -87,6 +87,13 @@ def test_goals_are_ratios_of_medians_and_only_those_measured() -> None:
     assert found["gateway.cpu.plain"].promise.reached is True
     assert found["gateway.cpu.litellm"].value == 200
     assert found["gateway.latency.p50"].value == 1.5
+
+
+def test_only_our_own_soak_counts() -> None:
+    soak = Soak("nginx", 300.0, 1_000_000, 0, (5.0,), 0.1)
+    assert outcomes(promises.read(), {}, None, soak) == ()
+    (found,) = outcomes(promises.read(), {}, None, replace(soak, subject="auterity"))
+    assert (found.promise.id, found.value) == ("gateway.memory.growth", 0.1)
 
 
 def test_memory_that_settles_is_flat_and_memory_that_leaks_is_not() -> None:
