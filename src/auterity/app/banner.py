@@ -7,7 +7,7 @@ import msgspec
 
 from auterity import __version__
 
-__all__ = ["FirstRun", "first_banner", "later_banner"]
+__all__ = ["FirstRun", "first_banner", "later_banner", "prepared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,7 @@ def first_banner(url: str, home: str, first: FirstRun) -> str:
     return f"""
 Auterity {__version__} is running at {url}   (Ctrl-C stops it; data in {home})
 
-  Admin login   {first.email}
-  Password      {first.password}
-  Virtual key   {first.api_key}
-
+{_access(first)}
   The password and the key are shown this once. Try it:
 
     curl {url}/v1/chat/completions \\
@@ -51,4 +48,19 @@ Auterity {__version__} is running at {url}   (Ctrl-C stops it; data in {home})
   Keys                `auterity keys list`, `auterity keys create NAME`
   Models              `auterity models list`
   API documentation   {url}/api/docs
+"""
+
+
+def prepared(home: str, first: FirstRun | None) -> str:
+    """What ``init`` says, where nothing runs yet."""
+    if first is None:
+        return f"{home} is ready. Start with `auterity serve`."
+    return f"{home} is ready.\n\n{_access(first)}\n  They are shown this once. Start with `auterity serve`."
+
+
+def _access(first: FirstRun) -> str:
+    return f"""\
+  Admin login   {first.email}
+  Password      {first.password}
+  Virtual key   {first.api_key}
 """

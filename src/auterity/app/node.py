@@ -14,11 +14,12 @@ from auterity.engines.database.errors import DatabaseUnsuitable
 from auterity.engines.database.sessions import Database
 from auterity.engines.http.pool import HttpPool
 from auterity.kit.clock import SystemClock
+from auterity.platform.bootstrap import FIRST_TENANT
 from auterity.platform.identity.principal import Principal
 
 __all__ = ["DEFAULT_TENANT", "Node", "database_address", "open_node"]
 
-DEFAULT_TENANT = "default"
+DEFAULT_TENANT = FIRST_TENANT
 """The slug of the tenant that the first start makes, and that commands act in."""
 
 

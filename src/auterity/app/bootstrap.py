@@ -1,0 +1,54 @@
+"""The first start of an installation: someone who may log in, a key that works, and models that need no provider."""
+
+from auterity.app.banner import FirstRun
+from auterity.app.services import Services, build_services
+from auterity.app.settings import Settings
+from auterity.engines.database.sessions import Database
+from auterity.engines.http.pool import HttpPool
+from auterity.kit.clock import Clock, SystemClock
+from auterity.platform.bootstrap import bootstrap as make_first_access
+from auterity.platform.identity.passwords import Passwords
+from auterity.platform.identity.principal import Principal
+from auterity.platform.identity.service import IdentityService
+from auterity.platform.identity.signing import SigningKeys
+from auterity.platform.identity.throttle import THROTTLE_PURPOSE, LoginThrottle
+from auterity.platform.identity.tokens import AccessTokens
+from auterity.platform.models.endpoints import actor_scope
+from auterity.platform.models.sandbox import seed_sandbox
+
+__all__ = ["bootstrap"]
+
+
+async def bootstrap(settings: Settings, database_url: str) -> FirstRun | None:
+    """Make an empty, migrated database usable; None where it is already.
+
+    Raises:
+        MasterKeyUnusable: there is no usable master key.
+    """
+    clock = SystemClock()
+    database = Database(database_url, pool_size=2)
+    pool = HttpPool()
+    try:
+        services = build_services(settings, database, pool, clock)
+        access = await make_first_access(
+            database, tenants=services.tenants, identity=identity_service(services, clock), keys=services.keys
+        )
+        if access is None:
+            return None
+        actor = Principal("", access.tenant_id, frozenset({"owner"}), operator=True)
+        async with actor_scope(database, actor) as scope:
+            models = await seed_sandbox(scope, actor, services.models.providers, services.models.catalogue)
+        return FirstRun(access.email, access.password, access.api_key, models[0])
+    finally:
+        await pool.close()
+        await database.close()
+
+
+def identity_service(services: Services, clock: Clock) -> IdentityService:
+    """People and their logins."""
+    return IdentityService(
+        services.database,
+        passwords=Passwords(),
+        throttle=LoginThrottle(services.database, key=services.sealer.derive(THROTTLE_PURPOSE), clock=clock),
+        tokens=AccessTokens(SigningKeys(services.database, services.sealer, clock), clock),
+    )
