@@ -215,7 +215,9 @@ BAD = {
     "second answer": OK + b"content-length: 2\r\n\r\nok" + OK + b"content-length: 4\r\n\r\nevil",
     "more than its length": OK + b"content-length: 2\r\n\r\nokay",
     "more after close": OK + b"connection: close\r\ncontent-length: 2\r\n\r\nokay",
-    "interim with a body": b"HTTP/1.1 199 Odd\r\ncontent-length: 2\r\n\r\nok" + OK + b"content-length: 0\r\n\r\n",
+    "interim with a body that looks like a head": (
+        b"HTTP/1.1 199 Odd\r\ncontent-length: 19\r\n\r\n" + OK + b"\r\n" + OK + b"content-length: 0\r\n\r\n"
+    ),
     "huge header": OK + b"x: " + b"a" * MAX_HEAD_BYTES + b"\r\ncontent-length: 0\r\n\r\n",
     "many headers": OK + b"x: 1\r\n" * 20_000 + b"content-length: 0\r\n\r\n",
     "huge reason": b"HTTP/1.1 200 " + b"a" * MAX_HEAD_BYTES + b"\r\ncontent-length: 0\r\n\r\n",

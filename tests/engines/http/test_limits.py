@@ -40,7 +40,9 @@ async def _stream(pool: HttpPool, request: HttpRequest, timeouts: Timeouts = TIM
 
 async def _late(pool: HttpPool, url: str, timeouts: Timeouts) -> TransportError:
     with pytest.raises(TransportError) as late:
-        await _stream(pool, HttpRequest("GET", url + "/v1?key=secret", (), b""), timeouts)
+        # Far more than the limit, far less than the other limits of these tests.
+        async with asyncio.timeout(5):
+            await _stream(pool, HttpRequest("GET", url + "/v1?key=secret", (), b""), timeouts)
     assert late.value.kind is FailureKind.TIMEOUT
     assert url in late.value.message
     assert "secret" not in late.value.message
@@ -104,11 +106,21 @@ async def test_bytes_that_keep_coming_are_not_late(serve: Serve, make_pool: Make
 
 
 async def test_a_reader_that_takes_its_time_is_not_the_providers_fault(serve: Serve, make_pool: MakePool) -> None:
-    url = await serve(_says(CHUNKED + b"2\r\nok\r\n", b"2\r\nok\r\n", b"0\r\n\r\n"))
+    go_on = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(CHUNKED + b"2\r\nok\r\n")
+        await go_on.wait()
+        writer.write(b"2\r\nok\r\n0\r\n\r\n")
+
+    url = await serve(handler)
     pool = make_pool()
-    response = await pool.send(HttpRequest("GET", url, (), b""), Timeouts(between_bytes=0.02))
+    # Both are silent for longer than the limit, but nobody waits for the provider meanwhile.
+    response = await pool.send(HttpRequest("GET", url, (), b""), Timeouts(between_bytes=0.1))
+    await asyncio.sleep(0.3)
+    go_on.set()
     body = b""
-    await asyncio.sleep(0.1)
     while chunk := await response.chunk():
         body += chunk
     assert body == b"okok"

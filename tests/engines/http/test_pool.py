@@ -248,6 +248,18 @@ async def test_a_fresh_connection_that_ends_without_an_answer_is_not_tried_again
     assert (provider.connections, provider.requests) == (2, 3)
 
 
+async def test_a_first_connection_that_ends_without_an_answer_is_not_tried_again(
+    serve: Serve, make_pool: MakePool
+) -> None:
+    provider = _HangsUp(b"", fresh_too=True)
+    provider.connections = 1  # so that none of its connections answers
+    url = await serve(provider)
+    with pytest.raises(TransportError) as broken:
+        await _call(make_pool(), url)
+    assert broken.value.kind is FailureKind.BROKEN
+    assert provider.requests == 1
+
+
 @pytest.mark.parametrize("last_words", [b"H", OK, OK + b"content-length: 3\r\n\r\nab"])
 async def test_nothing_is_tried_again_once_a_byte_of_the_answer_came(
     last_words: bytes, serve: Serve, make_pool: MakePool

@@ -76,7 +76,6 @@ async def _first(
                 running.discard(task)
                 error = task.exception()
                 if error is None:
-                    running.update(done - {task})
                     return task.result()[1]
                 if not isinstance(error, OSError):
                     raise error

@@ -93,7 +93,7 @@ class Lane:
         left = total_at - self.time()
         if left < seconds:
             seconds, limit = left, f"{timeouts.total:g} s (total)"
-        waiting = self._slots >= self._max_connections and not (fresh and self.idle)
+        waiting = self._slots >= self._max_connections
         try:
             async with asyncio.timeout(seconds):
                 connection = await self._acquire(fresh)
@@ -118,9 +118,6 @@ class Lane:
                 raise TransportError(FailureKind.CONNECT, "The connection pool is closed.")
             if self._slots < self._max_connections:
                 self._slots += 1
-                return await self._open()
-            if fresh and self.idle:
-                self._disown(self.idle.popleft())
                 return await self._open()
             handed = await self._wait()
             if handed is None:
