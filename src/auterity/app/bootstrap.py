@@ -1,18 +1,13 @@
 """The first start of an installation: someone who may log in, a key that works, and models that need no provider."""
 
 from auterity.app.banner import FirstRun
-from auterity.app.services import Services, build_services
+from auterity.app.services import build_services
 from auterity.app.settings import Settings
 from auterity.engines.database.sessions import Database
 from auterity.engines.http.pool import HttpPool
-from auterity.kit.clock import Clock, SystemClock
+from auterity.kit.clock import SystemClock
 from auterity.platform.bootstrap import bootstrap as make_first_access
-from auterity.platform.identity.passwords import Passwords
 from auterity.platform.identity.principal import Principal
-from auterity.platform.identity.service import IdentityService
-from auterity.platform.identity.signing import SigningKeys
-from auterity.platform.identity.throttle import THROTTLE_PURPOSE, LoginThrottle
-from auterity.platform.identity.tokens import AccessTokens
 from auterity.platform.models.endpoints import actor_scope
 from auterity.platform.models.sandbox import seed_sandbox
 
@@ -31,7 +26,7 @@ async def bootstrap(settings: Settings, database_url: str) -> FirstRun | None:
     try:
         services = build_services(settings, database, pool, clock)
         access = await make_first_access(
-            database, tenants=services.tenants, identity=identity_service(services, clock), keys=services.keys
+            database, tenants=services.tenants, identity=services.identity, keys=services.keys
         )
         if access is None:
             return None
@@ -42,13 +37,3 @@ async def bootstrap(settings: Settings, database_url: str) -> FirstRun | None:
     finally:
         await pool.close()
         await database.close()
-
-
-def identity_service(services: Services, clock: Clock) -> IdentityService:
-    """People and their logins."""
-    return IdentityService(
-        services.database,
-        passwords=Passwords(),
-        throttle=LoginThrottle(services.database, key=services.sealer.derive(THROTTLE_PURPOSE), clock=clock),
-        tokens=AccessTokens(SigningKeys(services.database, services.sealer, clock), clock),
-    )

@@ -13,6 +13,12 @@ from auterity.engines.secrets.file import FileMasterKeys
 from auterity.engines.secrets.port import MasterKeys
 from auterity.engines.secrets.sealing import Sealer
 from auterity.kit.clock import Clock
+from auterity.platform.identity.authenticator import TokenAuthenticator
+from auterity.platform.identity.passwords import Passwords
+from auterity.platform.identity.service import IdentityService
+from auterity.platform.identity.signing import SigningKeys
+from auterity.platform.identity.throttle import THROTTLE_PURPOSE, LoginThrottle
+from auterity.platform.identity.tokens import AccessTokens
 from auterity.platform.keys.service import PEPPER_PURPOSE, KeyService
 from auterity.platform.models.addresses import AddressPolicy
 from auterity.platform.models.catalogue import Catalogue
@@ -36,6 +42,9 @@ class Services:
     key_pepper: bytes
     keys: KeyService
     tenants: TenantService
+    identity: IdentityService
+    signing_keys: SigningKeys
+    authenticator: TokenAuthenticator
     models: CatalogueServices
 
 
@@ -54,12 +63,18 @@ def build_services(settings: Settings, database: Database, pool: HttpPool, clock
     """
     sealer = Sealer(master_keys(settings))
     pepper = sealer.derive(PEPPER_PURPOSE)
+    signing_keys = SigningKeys(database, sealer, clock)
+    tokens = AccessTokens(signing_keys, clock)
+    throttle = LoginThrottle(database, key=sealer.derive(THROTTLE_PURPOSE), clock=clock)
     return Services(
         database=database,
         sealer=sealer,
         key_pepper=pepper,
         keys=KeyService(database, pepper=pepper, clock=clock),
         tenants=TenantService(database),
+        identity=IdentityService(database, passwords=Passwords(), throttle=throttle, tokens=tokens),
+        signing_keys=signing_keys,
+        authenticator=TokenAuthenticator(database, tokens, clock),
         models=_models(settings, database, sealer, _transports(settings, pool, clock), clock),
     )
 
