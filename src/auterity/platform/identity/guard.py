@@ -8,7 +8,7 @@ from auterity.kit.errors import Forbidden
 from auterity.platform.identity.principal import Principal
 from auterity.platform.identity.roles import allows
 
-__all__ = ["Authenticator", "Requires"]
+__all__ = ["Authenticated", "Authenticator", "Requires"]
 
 
 class Authenticator(Protocol):
@@ -22,15 +22,22 @@ class Authenticator(Protocol):
         ...
 
 
-class Requires:
+class Authenticated:
+    """A FastAPI dependency that lets every principal through; for what concerns nobody but the actor."""
+
+    async def __call__(self, request: Request) -> Principal:
+        authenticator: Authenticator = request.app.state.authenticator
+        return await authenticator.principal(request.headers.get("authorization"))
+
+
+class Requires(Authenticated):
     """A FastAPI dependency that lets a principal through who may do ``action``."""
 
     def __init__(self, action: str) -> None:
         self.action = action
 
     async def __call__(self, request: Request) -> Principal:
-        authenticator: Authenticator = request.app.state.authenticator
-        principal = await authenticator.principal(request.headers.get("authorization"))
+        principal = await super().__call__(request)
         if not allows(principal, self.action):
             raise Forbidden(f"Your roles do not allow {self.action}; ask an administrator of your tenant.")
         return principal
