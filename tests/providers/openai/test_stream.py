@@ -1,6 +1,7 @@
 """Streams of OpenAI's API are forwarded as they come and metered, however they are cut and whoever wrote them."""
 
 import json
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -80,7 +81,8 @@ def test_every_chunking_forwards_and_meters_the_same(content: list[bytes], in_la
     expected = b"".join([*content, last])
     stream = expected + (b"" if in_last else USAGE_ONLY) + DONE + b"data: ignored\n\n"
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=10))
-    for where in (cuts, [], list(range(len(stream)))):
+    whole_frames = [match.end() for match in re.finditer(rb"\n\n", stream)]
+    for where in (cuts, [], whole_frames, list(range(len(stream)))):
         out, reading = run(stream, where)
         assert out == expected
         assert reading.finished

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import httpx2
 import msgspec
 import pytest
+from openai import NotFoundError, OpenAI, RateLimitError
+from openai.types.chat import ChatCompletionMessageParam
 
 from auterity.engines.http.port import FailureKind, HttpRequest, HttpResponse, Timeouts, TransportError
 from auterity.kit.tokens import TokenUsage
@@ -143,3 +145,28 @@ def test_the_server_answers_over_http(server: str) -> None:
         with pytest.raises(httpx2.ReadTimeout):
             client.post("/chat/completions", json=ask | {"metadata": {"sandbox_fault": "hang"}}, timeout=0.2)
         assert time.monotonic() - before < 5
+
+
+def test_the_official_client_understands_every_answer(server: str) -> None:
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
+    with OpenAI(base_url=server, api_key="any", max_retries=0) as client:
+        plain = client.chat.completions.create(model="sandbox-reasoning", messages=messages)
+        assert plain.usage is not None
+        assert plain.usage.completion_tokens_details is not None
+        assert plain.choices[0].message.content
+        with client.chat.completions.stream(
+            model="sandbox-small", messages=messages, stream_options={"include_usage": True}
+        ) as stream:
+            whole = stream.get_final_completion()
+        assert whole.usage is not None
+        assert whole.choices[0].finish_reason == "stop"
+        vectors = client.embeddings.create(model="sandbox-embed", input=["a", "b"], dimensions=16)
+        assert [len(each.embedding) for each in vectors.data] == [16, 16]
+        assert "sandbox-large" in {model.id for model in client.models.list()}
+        with pytest.raises(RateLimitError) as limited:
+            client.chat.completions.create(
+                model="sandbox-small", messages=messages, metadata={"sandbox_fault": "rate_limit:3"}
+            )
+        assert limited.value.response.headers["retry-after"] == "3"
+        with pytest.raises(NotFoundError, match="sandbox-small"):
+            client.chat.completions.create(model="gpt-4o", messages=messages)

@@ -101,19 +101,10 @@ class OpenAIStreamDecoder:
         block = self._cutter.feed(data)
         if not block or self.finished:
             return b""
-        if self.opening is not None:
-            frames = block.count(b"\n\n")
-            if (
-                block.count(b'"choices":[{') == frames
-                and block.count(b'"usage"') == block.count(b'"usage":null')
-                and b'"error"' not in block
-                and b'"finish_reason":"' not in block
-            ):
-                if self._lessons < _MAX_LESSONS:
-                    self._learn(block if frames == 1 else block[: block.find(b"\n\n") + 2])
-                self.content_events += frames
-                self.content_bytes += len(block)
-                return block
+        if frames := self._ordinary(block):
+            self.content_events += frames
+            self.content_bytes += len(block)
+            return block
         return self._inspect(block)
 
     def end(self) -> None:
@@ -127,6 +118,21 @@ class OpenAIStreamDecoder:
             return
         if not lost.strip() and not self._unfinished:
             self.finished = True
+
+    def _ordinary(self, block: bytes) -> int:
+        """Count the frames if all of them are ordinary chunks, else return 0."""
+        frames = block.count(b"\n\n")
+        if (
+            self.opening is None
+            or block.count(b'"choices":[{') != frames
+            or block.count(b'"usage"') != block.count(b'"usage":null')
+            or b'"error"' in block
+            or b'"finish_reason":"' in block
+        ):
+            return 0
+        if self._lessons < _MAX_LESSONS:
+            self._learn(block if frames == 1 else block[: block.find(b"\n\n") + 2])
+        return frames
 
     def _alike(self, data: bytes) -> int:
         """Count the frames if all of them differ from the learnt one in their text only, else return 0."""
@@ -170,7 +176,13 @@ class OpenAIStreamDecoder:
                         forwarded.append(frame)
                 elif event.data.strip() == b"[DONE]":
                     self.finished = True
-                elif self._forwards(event.data, event.name == b"error"):
+                    # Nothing that comes now is like anything.
+                    self._prefix = b""
+                elif (
+                    (self._prefix and self._alike(frame))
+                    or (event.name == b"message" and self._ordinary(frame))
+                    or self._forwards(event.data, event.name == b"error")
+                ):
                     forwarded.append(frame)
                     self.content_events += 1
                     self.content_bytes += len(frame)
