@@ -54,6 +54,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A fixed query string without ``?``, such as Azure's ``api-version=…``."""
     max_output_tokens: int | None = None
     """The most the model can write; wires whose provider demands a limit (Anthropic) send it."""
+    accepts_stream_options: bool = True
+    """False for servers that speak OpenAI's API but refuse ``stream_options``: they are not asked for usage."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -64,6 +64,25 @@ def test_other_stream_options_are_kept(options: bytes, sent: bytes) -> None:
     assert request.body == b'{"model":"gpt-4o-mini","stream":true,"stream_options":' + sent + b"}"
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        msgspec.structs.replace(TARGET, base_url="https://api.mistral.ai/v1"),
+        msgspec.structs.replace(TARGET, accepts_stream_options=False),
+    ],
+    ids=["mistral", "configured"],
+)
+def test_a_server_that_refuses_stream_options_is_not_asked_for_usage(target: Target) -> None:
+    def sent(options: bytes) -> bytes:
+        return WIRE.request(call(b'{"model":"fast","stream":true' + options + b"}", stream=True), target).body
+
+    bare = b'{"model":"gpt-4o-mini","stream":true}'
+    assert sent(b"") == bare
+    assert sent(b',"stream_options":null') == bare
+    assert sent(b',"stream_options":{"include_usage":true}') == bare
+    assert sent(b',"stream_options":{"include_usage":true,"x": 1}') == bare[:-1] + b',"stream_options":{"x":1}}'
+
+
 def test_stream_options_of_a_wrong_type_are_refused_by_name() -> None:
     with pytest.raises(UntranslatableRequest) as caught:
         WIRE.request(call(b'{"model":"fast","stream":true,"stream_options":[1]}', stream=True), TARGET)

@@ -55,11 +55,13 @@ class _Parts(msgspec.Struct):
     error: msgspec.Raw = _ABSENT
 
 
+_REFUSE_STREAM_OPTIONS: Final = ("https://api.mistral.ai/",)
+"""Mistral answers ``stream_options`` with status 422 (extra_forbidden), and tells usage unasked in its last chunk."""
 _MAX_CHOICES: Final = 128
 """OpenAI's limit for ``n``."""
 
 _encode = msgspec.json.Encoder().encode
-_options_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_options_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 _completion_decoder = msgspec.json.Decoder(_Completion)
 _embeddings_decoder = msgspec.json.Decoder(_Embeddings)
 _parts_decoder = msgspec.json.Decoder(_Parts)
@@ -89,7 +91,10 @@ class OpenAIWire:
     def request(self, call: ModelCall, target: Target) -> HttpRequest:
         body: dict[str, msgspec.Raw | dict[str, msgspec.Raw] | str] = {**call.fields, "model": target.upstream_model}
         if call.stream:
-            body["stream_options"] = _with_usage(call.fields.get("stream_options"))
+            if target.accepts_stream_options and not target.base_url.startswith(_REFUSE_STREAM_OPTIONS):
+                body["stream_options"] = _with_usage(call.fields.get("stream_options"))
+            elif "stream_options" in body:
+                _leave_usage_out(body, call.fields["stream_options"])
         headers = (_JSON, _ACCEPT_STREAM if call.stream else _ACCEPT_JSON, *_credentials(target))
         return HttpRequest("POST", _url(target, _PATHS[call.endpoint]), headers, _encode(body))
 
@@ -132,8 +137,12 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw | dict[str, msgspec.
     """The client's ``stream_options``, other members kept, with usage asked for."""
     if options is None or options == _ABSENT:
         return _WITH_USAGE
+    return {**_options_of(options), "include_usage": _TRUE}
+
+
+def _options_of(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
     try:
-        return {**_options_decoder.decode(options), "include_usage": _TRUE}
+        return _options_decoder.decode(raw) or {}
     except msgspec.DecodeError as error:
         raise UntranslatableRequest("'stream_options' must be an object.", param="stream_options") from error
 
@@ -143,6 +152,16 @@ def _choices(n: msgspec.Raw) -> int:
         return min(max(msgspec.json.decode(n, type=int), 1), _MAX_CHOICES)
     except msgspec.DecodeError:
         return 1
+
+
+def _leave_usage_out(body: dict[str, msgspec.Raw | dict[str, msgspec.Raw] | str], options: msgspec.Raw) -> None:
+    """Drop ``include_usage``, which the gateway answers itself, and the options with it if nothing else is in them."""
+    others = dict(_options_of(options))
+    others.pop("include_usage", None)
+    if others:
+        body["stream_options"] = others
+    else:
+        del body["stream_options"]
 
 
 def _odd_answer(endpoint: Endpoint, body: bytes) -> Answer:
