@@ -6,6 +6,8 @@ from typing import Protocol
 
 __all__ = ["Clock", "ManualClock", "SystemClock"]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class Clock(Protocol):
     """What the program asks of time."""
@@ -50,7 +52,7 @@ class ManualClock:
         return self._now
 
     def epoch_us(self) -> int:
-        return int(self._now.timestamp() * 1_000_000)
+        return (self._now - _EPOCH) // timedelta(microseconds=1)
 
     def monotonic_ns(self) -> int:
         return self.epoch_us() * 1000

@@ -23,4 +23,4 @@ def new_id(prefix: str) -> str:
 
 def is_id(value: str, prefix: str) -> bool:
     """Say whether ``value`` is a well-formed identifier with this prefix."""
-    return _ID.match(value) is not None and value.startswith(prefix + "_")
+    return _ID.fullmatch(value) is not None and value.startswith(prefix + "_")
