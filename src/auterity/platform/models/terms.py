@@ -65,6 +65,10 @@ class Terms:
         """The tenant's terms, oldest first."""
         return await CatalogueRepository(scope).overlays(after=after, limit=limit)
 
+    async def all(self, scope: Scope) -> Sequence[PriceOverlay]:
+        """All of the tenant's own terms."""
+        return [row for row in await CatalogueRepository(scope).terms() if row.tenant_id == scope.tenant_id]
+
     async def get(self, scope: Scope, overlay_id: str) -> PriceOverlay:
         """
         Raises:
@@ -114,7 +118,7 @@ class Terms:
         found = await repository.provider(provider)
         if found is None:
             raise ProviderNotFound(provider)
-        own = [overlay_terms(row) for row in await repository.terms() if row.tenant_id == scope.tenant_id]
+        own = [overlay_terms(row) for row in await self.all(scope)]
         moment = at or self._clock.now()
         resolution = PriceBook(own, sandbox=SANDBOX_PRICES).explain(priced_model(found, upstream_model), moment)
         return price_resolution(resolution, found.name, upstream_model, moment)
