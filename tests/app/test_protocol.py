@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -378,4 +379,18 @@ def test_no_bytes_make_it_fail(junk: list[bytes]) -> None:
             assert b" 500 " not in answer
             assert b" 200 OK" in await worker.exchange(GET)
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+def test_refusals_are_the_same_on_the_workers_event_loop() -> None:
+    async def run() -> None:
+        async with serving() as worker:
+            for ambiguous in AMBIGUOUS.values():
+                assert refusal(await worker.exchange(ambiguous + GET)) == (400, "malformed_request")
+            assert refusal(await worker.exchange(HEAD)) == (408, "request_timeout")
+            assert refusal(await worker.exchange(HEAD, *[b"X: aaaaaaaa\r\n" * 100] * 100))[0] == 431
+            assert worker.app.asked == []
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
