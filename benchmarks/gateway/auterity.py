@@ -43,7 +43,7 @@ class Auterity:
                 "name": "benchmark",
                 "allowed_models": [MODEL],
                 "requests_per_minute": 1_000_000_000,
-                "monthly_budget_usd": 1_000_000_000,
+                "monthly_budget_usd": 1_000_000,
                 "tags": {"team": "benchmark"},
             },
         )
