@@ -29,6 +29,13 @@ class ArrowColumn(Protocol):
     """Values of one column."""
 
     def to_pylist(self) -> list[object]: ...
+    def __getitem__(self, index: int) -> "ArrowScalar": ...
+
+
+class ArrowScalar(Protocol):
+    """One value."""
+
+    def as_py(self) -> object: ...
 
 
 class ArrowTable(Protocol):

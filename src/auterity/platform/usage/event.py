@@ -17,6 +17,8 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True):
     """The provider's HTTP status; 0 where none came."""
     latency_us: int
     error_code: str = ""
+    after_us: int = 0
+    """From the start of the call to the start of this try."""
 
 
 class UsageEvent(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

@@ -1,0 +1,35 @@
+"""What keys have spent, from the roll-ups: the truth that budget counters are seeded with."""
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from auterity.engines.database.sessions import Database
+from auterity.kit.clock import Clock, SystemClock
+from auterity.platform.usage.models import usage_daily
+
+__all__ = ["Spending"]
+
+
+class Spending:
+    """Money spent by calendar month, UTC. A call counts in the month in which it began."""
+
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        self._database = database
+        self._clock = clock or SystemClock()
+
+    async def month_to_date(self, tenant_id: str, key_id: str, at: datetime | None = None) -> int:
+        """Nano-dollars that the key has spent in the month of ``at`` (None: now).
+
+        What is still in the spool, half a second's calls as a rule, is not in it: a worker that starts waits for
+        :class:`~auterity.platform.usage.backlog.Backlog` first.
+        """
+        moment = at or self._clock.now()
+        begin = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        end = begin.replace(year=begin.year + begin.month // 12, month=begin.month % 12 + 1)
+        row = usage_daily.c
+        query = select(func.coalesce(func.sum(row.cost_nano), 0)).where(
+            row.tenant_id == tenant_id, row.key_id == key_id, row.starts_at >= begin, row.starts_at < end
+        )
+        async with self._database.tenant(tenant_id) as scope:
+            return int(await scope.session.scalar(query) or 0)
