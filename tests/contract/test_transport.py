@@ -1,6 +1,7 @@
 """What every transport promises to the gateway. An adapter joins by a ``Bench`` in ``BENCHES``."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import pytest
 
 from auterity.engines.http.pool import HttpPool
 from auterity.engines.http.port import FailureKind, HttpRequest, HttpResponse, Timeouts, Transport, TransportError
+from auterity.providers.sandbox import SANDBOX_BASE_URL, SandboxService, SandboxSettings, SandboxTransport
 
 TIMEOUTS = Timeouts(connect=5, first_byte=10, between_bytes=10, total=60)
 HASTY = Timeouts(connect=5, first_byte=0.05, between_bytes=0.05, total=60)
@@ -102,7 +104,34 @@ async def _pool() -> AsyncGenerator[Bench, None]:
         await server.wait_closed()
 
 
-BENCHES: dict[str, Callable[[], AbstractAsyncContextManager[Bench]]] = {"pool": _pool}
+@asynccontextmanager
+async def _sandbox() -> AsyncGenerator[Bench, None]:
+    transport = SandboxTransport(SandboxService(SandboxSettings(latency_scale=0)))
+
+    def post(fault: str, stream: bool = False) -> HttpRequest:
+        body = {
+            "model": "sandbox-small",
+            "messages": [{"role": "user", "content": "Hello"}],
+            "stream": stream,
+            "metadata": {"sandbox_fault": fault},
+        }
+        return HttpRequest("POST", f"{SANDBOX_BASE_URL}/chat/completions", (), json.dumps(body).encode())
+
+    yield Bench(
+        transport=transport,
+        plain=lambda number: post(f"tokens:{number}"),
+        stream=post("", stream=True),
+        refused=post("status:429"),
+        dies=post("die_after:1", stream=True),
+        silent=post("hang"),
+        stalls=post("hang_after:1", stream=True),
+        unreachable=post("refuse"),
+        under_way=lambda: transport.under_way,
+    )
+    await transport.close()
+
+
+BENCHES: dict[str, Callable[[], AbstractAsyncContextManager[Bench]]] = {"pool": _pool, "sandbox": _sandbox}
 
 
 @pytest.fixture(params=BENCHES)
