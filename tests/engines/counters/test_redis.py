@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from auterity.engines.counters.address import RedisAddress
 from auterity.engines.counters.port import CountersUnavailable, Rate, ReservationStatus
@@ -186,3 +194,43 @@ async def test_a_master_killed_during_traffic_costs_half_a_second_a_call_at_most
         await asyncio.gather(*running, return_exceptions=True)
         await counters.close()
         victim.start()
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A key and a certificate of our own making for 127.0.0.1, valid for a day."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "auterity tests")])
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret, public = directory / "key.pem", directory / "certificate.pem"
+    secret.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    public.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    return secret, public
+
+
+async def test_tls_is_spoken_and_certificates_are_checked(own_redis_server: RedisServer, tmp_path: Path) -> None:
+    secret, public = certificate(tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = ["tls-cert-file", public, "tls-key-file", secret, "tls-ca-cert-file", public, "tls-auth-clients", "no"]
+    own_redis_server.command("CONFIG", "SET", *map(str, settings), "tls-port", str(port))
+    trusting = RedisCounters(RedisAddress.parse(f"rediss://127.0.0.1:{port}?ca_file={public}"))
+    assert (await trusting.take("key", Rate(2, 60))).remaining == 1
+    await trusting.close()
+    careful = RedisCounters(RedisAddress.parse(f"rediss://127.0.0.1:{port}"))
+    assert await refused(careful.ping())
+    await careful.close()
