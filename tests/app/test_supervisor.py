@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 from urllib.parse import unquote
@@ -92,9 +92,12 @@ class Server:
         return self._children("stand_in_collector")
 
     def _children(self, module: str) -> set[int]:
-        return {
-            child.pid for child in psutil.Process(self.process.pid).children() if module in " ".join(child.cmdline())
-        }
+        found: set[int] = set()
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # a zombie, too, is none of them any more
+                if f"-m {module}" in " ".join(child.cmdline()):
+                    found.add(child.pid)
+        return found
 
     def logged(self, pattern: str) -> bool:
         return re.search(pattern, "".join(self.log)) is not None

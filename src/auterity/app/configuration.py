@@ -4,7 +4,8 @@ All problems are found in one pass and told together, each with its source and l
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+import importlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from auterity.app.configuration_file import NotSettings, read_lines
 from auterity.app.notation import Value, parse
 from auterity.app.settings import SETTINGS, InvalidSettings, Settings
 from auterity.engines.counters.address import RedisAddress
-from auterity.engines.database.address import parse_address
 from auterity.engines.secrets.environment import VARIABLE, EnvironmentMasterKeys
 from auterity.kit.errors import AuterityError
 
@@ -22,12 +22,6 @@ __all__ = ["CONFIG_NAME", "load"]
 
 CONFIG_NAME = "auterity.yaml"
 _PREFIX = "AUTERITY_"
-_READ_BY_ENGINE: Mapping[str, Callable[[str], object]] = {
-    "database_url": parse_address,
-    "redis_url": RedisAddress.parse,
-    "master_key": lambda text: EnvironmentMasterKeys({VARIABLE: text}).keys(),
-}
-"""Settings whose text an engine reads; it says what is wrong with it without repeating a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +61,7 @@ def load(flags: Mapping[str, str | None], variables: Mapping[str, str]) -> Setti
         try:
             values[name] = parse(SETTINGS[name], source.text, source.folder)
             origins[name] = source.origin
-            if name in _READ_BY_ENGINE:
-                _READ_BY_ENGINE[name](source.text)
+            _check_with_engine(name, source.text)
         except ValueError as error:
             problems.append(f"{source.origin}: {name} {error}")
         except AuterityError as error:
@@ -138,6 +131,25 @@ def _from_file(path: Path, named: bool, problems: list[str]) -> dict[str, _Writt
         else:
             written[entry.key] = _Written(entry.text or "", f"{path}:{entry.line}", path.parent)
     return written
+
+
+def _check_with_engine(name: str, text: str) -> None:
+    """Let the engine that uses a setting read it; it says what is wrong without repeating a secret.
+
+    SQLAlchemy is loaded for a URL that is set, and not otherwise: it would cost each start half a second.
+
+    Raises:
+        AuterityError: it cannot be.
+    """
+    match name:
+        case "database_url":
+            importlib.import_module("auterity.engines.database.address").parse_address(text)
+        case "redis_url":
+            RedisAddress.parse(text)
+        case "master_key":
+            EnvironmentMasterKeys({VARIABLE: text}).keys()
+        case _:
+            pass
 
 
 def _misplaced(key: str, named: bool) -> str | None:

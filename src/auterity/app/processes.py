@@ -21,7 +21,7 @@ import msgspec
 from auterity.app.child import Launch
 from auterity.kit.errors import AuterityError
 
-__all__ = ["Backoff", "ChildFailed", "Role", "Seat"]
+__all__ = ["Backoff", "ChildFailed", "Role", "Seat", "clean_environment"]
 
 _logger = logging.getLogger(__name__)
 _numbers = count(1)
@@ -69,15 +69,20 @@ class Role:
 class _Child:
     """One running process."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, ready: asyncio.Future[bool]) -> None:
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, ready: asyncio.Future[bool], ready_fd: int
+    ) -> None:
         self.name = name
         self.process = process
+        self.ready_fd = ready_fd
+        """The number of its descriptor for readiness."""
         self._ready = ready
         self._born = time.monotonic()
         self.exited = asyncio.ensure_future(process.wait())
 
     @classmethod
-    async def start(cls, role: Role, write_launch: Callable[[str, int], Launch]) -> "_Child":
+    async def start(cls, role: Role) -> "_Child":
+        """Start the process; it loads its program and waits for its launch."""
         name = f"{role.name}-{next(_numbers)}"
         ready_read, ready_write = os.pipe()
         try:
@@ -87,8 +92,7 @@ class _Child:
                 role.module,
                 stdin=asyncio.subprocess.PIPE,
                 pass_fds=(ready_write, *role.inherited),
-                # Settings come on stdin; what the environment says of them was read by the parent.
-                env={name: value for name, value in os.environ.items() if not name.startswith("AUTERITY_")},
+                env=clean_environment(),
                 # A group of its own: Ctrl-C on the terminal is the parent's to handle, in order.
                 process_group=0,
             )
@@ -97,11 +101,12 @@ class _Child:
             raise
         finally:
             os.close(ready_write)
-        child = cls(name, process, _read_ready(ready_read))
-        if process.stdin is not None:
-            # A few kilobytes fit into the pipe; waiting for that here could lose the child on a cancellation.
-            process.stdin.write(msgspec.json.encode(write_launch(name, ready_write)) + b"\n")
-        return child
+        return cls(name, process, _read_ready(ready_read), ready_write)
+
+    def launch(self, launch: Launch) -> None:
+        """Let it begin. A few kilobytes fit into the pipe without waiting."""
+        if self.process.stdin is not None:
+            self.process.stdin.write(msgspec.json.encode(launch) + b"\n")
 
     @property
     def pid(self) -> int:
@@ -162,6 +167,7 @@ class Seat:
         slot: int,
         write_launch: Callable[[str, int, int], Launch],
         *,
+        cleared: asyncio.Event,
         backoff: Backoff | None = None,
         ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> None:
@@ -169,10 +175,12 @@ class Seat:
         Args:
             write_launch: what a child is told, from its name, its slot and its descriptor for readiness; asked anew for
                 each child.
+            cleared: set when children may begin; until then they are started, and load their programs.
         """
         self._role = role
         self._slot = slot
         self._write_launch = write_launch
+        self._cleared = cleared
         self._backoff = backoff or Backoff()
         self._ready_timeout_s = ready_timeout_s
         self._child: _Child | None = None
@@ -239,9 +247,11 @@ class Seat:
             child.signal(signal.SIGKILL)
 
     async def _start_child(self) -> _Child:
-        child = await _Child.start(self._role, lambda name, fd: self._write_launch(name, self._slot, fd))
+        child = await _Child.start(self._role)
         self._all.add(child)
         child.exited.add_done_callback(lambda _: self._all.discard(child))
+        await self._cleared.wait()
+        child.launch(self._write_launch(child.name, self._slot, child.ready_fd))
         await child.serves(self._ready_timeout_s)
         return child
 
@@ -273,6 +283,11 @@ class Seat:
                     _logger.error("%s", failure)  # noqa: TRY400 - the child's own output has the trace
                 else:
                     _logger.info("%s serves (process %d)", self._child.name, self._child.pid)
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment for children: without our variables, for children get settings from their parent alone."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AUTERITY_")}
 
 
 def _read_ready(descriptor: int) -> asyncio.Future[bool]:

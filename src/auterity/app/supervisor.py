@@ -1,7 +1,10 @@
 """``auterity serve``: starts everything in order, keeps it alive, and ends it in the opposite order.
 
-Up: home lock, listening socket, PostgreSQL, migrations, first data, collector and workers. Down: workers finish their
-calls (``shutdown_grace_s``), the collector empties the spool, PostgreSQL stops, the lock goes.
+Up: home lock, listening socket, PostgreSQL, migrations and first data (``app/preparation``), collector and workers.
+Down: workers finish their calls (``shutdown_grace_s``), the collector empties the spool, PostgreSQL stops, the lock
+goes.
+
+This process loads little and starts its children at once, so that they load their programs while PostgreSQL starts.
 
 Exit codes: 0 stopped as asked; 1 it could not start; 2 the settings are wrong; 3 it was stopped by force (a second
 signal, or a child that did not finish in time), after which the next start catches up on what was left in the spool.
@@ -14,7 +17,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -24,21 +27,16 @@ from auterity.app.banner import FirstRun, first_banner, later_banner
 from auterity.app.child import Launch
 from auterity.app.home import Home, HomeLock, Serving
 from auterity.app.listener import bind, url_of
+from auterity.app.preparing import prepare
 from auterity.app.processes import ChildFailed, Role, Seat
 from auterity.app.settings import SETTINGS, InvalidSettings, Settings
 from auterity.engines.database.embedded import EmbeddedPostgres
-from auterity.engines.database.errors import DatabaseUnavailable, EmbeddedDatabaseFailed
-from auterity.engines.database.migration import upgrade
+from auterity.engines.database.errors import EmbeddedDatabaseFailed
 
-__all__ = ["FORCED", "STOPPED", "UNABLE", "Bootstrap", "Supervisor"]
+__all__ = ["FORCED", "STOPPED", "UNABLE", "Supervisor"]
 
 STOPPED, UNABLE, FORCED = 0, 1, 3
 
-Bootstrap = Callable[[Settings, str], Awaitable[FirstRun | None]]
-"""Makes a new database usable, given the settings and its URL; None where there was nothing to do."""
-
-_DATABASE_PATIENCE_S = 30
-"""How long a start waits for a database that is starting too, as in a group of containers."""
 _DATABASE_WATCH_S = 1.0
 _COLLECTOR_GRACE_S = 30.0
 
@@ -54,11 +52,11 @@ class Supervisor:
         self,
         settings: Settings,
         *,
-        bootstrap: Bootstrap,
         reread: Callable[[], Settings],
         say: Callable[[str], None],
         worker_module: str = "auterity.app.worker",
         collector_module: str = "auterity.app.collector",
+        preparation_module: str = "auterity.app.preparation",
     ) -> None:
         """
         Args:
@@ -66,7 +64,7 @@ class Supervisor:
             say: where the banner goes.
         """
         self._settings = settings
-        self._bootstrap = bootstrap
+        self._preparation_module = preparation_module
         self._reread = reread
         self._say = say
         self._worker_module = worker_module
@@ -81,6 +79,7 @@ class Supervisor:
         self._collector: Seat | None = None
         self._watch: asyncio.Task[None] | None = None
         self._reload_task: asyncio.Task[None] | None = None
+        self._cleared = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._forced = False
 
@@ -115,17 +114,21 @@ class Supervisor:
         self._home.prepare()
         self._lock = self._home.lock()
         self._listener = bind(settings.host, settings.port)
-        await self._start_database()
-        first = await self._bootstrap(settings, self._database_url)
         self._collector = self._seat(Role("collector", self._collector_module, exclusive=True), 0)
         self._workers = [self._worker_seat(slot) for slot in range(settings.workers)]
-        await _all(seat.start() for seat in (self._collector, *self._workers))
+        *_, first = await _all(
+            [
+                *(seat.start() for seat in (*self._workers, self._collector)),
+                self._prepare(),
+            ]
+        )
         url = url_of(self._listener)
         self._lock.announce(Serving(os.getpid(), url))
         home = str(self._home.path)
         self._say(later_banner(url, home) if first is None else first_banner(url, home, first))
 
-    async def _start_database(self) -> None:
+    async def _prepare(self) -> FirstRun | None:
+        """Bring the database up, and let the children begin."""
         if self._settings.database_url is None:
             self._postgres = EmbeddedPostgres(self._home.postgres)
             self._postgres_start = asyncio.ensure_future(asyncio.to_thread(self._postgres.start))
@@ -134,18 +137,9 @@ class Supervisor:
             self._watch = asyncio.create_task(self._watch_database(self._postgres))
         else:
             self._database_url = self._settings.database_url
-        for left in range(_DATABASE_PATIENCE_S, -1, -1):
-            try:
-                found = await upgrade(self._database_url)
-            except DatabaseUnavailable as error:
-                if not left:
-                    raise
-                _logger.warning("%s Trying for another %d s.", error, left)
-                await asyncio.sleep(1)
-            else:
-                if found.pending:
-                    _logger.info("the database was brought from schema %s to %s", found.current, found.head)
-                return
+        first = await prepare(self._preparation_module, self._launch("preparation", 0, 0, None))
+        self._cleared.set()
+        return first
 
     async def _watch_database(self, postgres: EmbeddedPostgres) -> None:
         while True:
@@ -160,17 +154,18 @@ class Supervisor:
         return self._seat(Role("worker", self._worker_module, descriptors), slot)
 
     def _seat(self, role: Role, slot: int) -> Seat:
-        def launch(name: str, slot: int, ready_fd: int) -> Launch:
-            return Launch(
-                name=name,
-                slot=slot,
-                settings_json=self._settings.to_json().decode(),
-                database_url=self._database_url,
-                ready_fd=ready_fd,
-                socket_fd=role.inherited[0] if role.inherited else None,
-            )
+        socket_fd = role.inherited[0] if role.inherited else None
+        return Seat(role, slot, lambda name, slot, fd: self._launch(name, slot, fd, socket_fd), cleared=self._cleared)
 
-        return Seat(role, slot, launch)
+    def _launch(self, name: str, slot: int, ready_fd: int, socket_fd: int | None) -> Launch:
+        return Launch(
+            name=name,
+            slot=slot,
+            settings_json=self._settings.to_json().decode(),
+            database_url=self._database_url,
+            ready_fd=ready_fd,
+            socket_fd=socket_fd,
+        )
 
     def _stop_or_force(self, number: int) -> None:
         if not self._stop_asked.is_set():

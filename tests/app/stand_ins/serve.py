@@ -5,7 +5,6 @@ import os
 import sys
 
 from auterity.app import logs
-from auterity.app.banner import FirstRun
 from auterity.app.configuration import load
 from auterity.app.settings import Settings
 from auterity.app.supervisor import Supervisor
@@ -21,23 +20,15 @@ def read() -> Settings:
     return load(flags, os.environ)
 
 
-async def bootstrap(settings: Settings, _database_url: str) -> FirstRun | None:
-    marker = settings.home / "run" / "bootstrapped"
-    if marker.exists():
-        return None
-    marker.touch()
-    return FirstRun("admin@localhost", "the-password", "ak-the-key", "sandbox-model")
-
-
 settings = read()
 logs.configure(settings, "server")
 server = Supervisor(
     settings,
-    bootstrap=bootstrap,
     reread=read,
     say=lambda text: print(text, flush=True),  # noqa: T201
     worker_module=sys.argv[1],
     collector_module="stand_in_collector",
+    preparation_module="stand_in_preparation",
 )
 try:
     sys.exit(asyncio.run(server.run()))

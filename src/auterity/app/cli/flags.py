@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from auterity.app.cli.output import fail
 from auterity.app.configuration import load
@@ -45,7 +44,7 @@ def command(commands: typer.Typer, name: str, settings: Sequence[str] = NODE) ->
     """Register a function as a command whose first parameter is the :class:`Settings`.
 
     The settings that are named become options beside the function's own. An :class:`AuterityError` ends the command
-    with one sentence and code 1 (2 for wrong settings).
+    with one sentence and code 1 (2 for wrong settings and arguments).
     """
 
     def register(function: Callable[..., None]) -> None:
@@ -56,12 +55,9 @@ def command(commands: typer.Typer, name: str, settings: Sequence[str] = NODE) ->
             flags = {each: _text(arguments.pop(each)) for each in settings}
             try:
                 function(read_settings(flags), **arguments)
-            except InvalidSettings as error:
-                fail(error, code=2, as_json=bool(arguments.get("as_json")))
-            except ValidationError as error:
-                fail(_invalid(error), code=2, as_json=bool(arguments.get("as_json")))
             except AuterityError as error:
-                fail(error, code=1, as_json=bool(arguments.get("as_json")))
+                wrong = isinstance(error, InvalidSettings | InvalidRequest)
+                fail(error, code=2 if wrong else 1, as_json=bool(arguments.get("as_json")))
 
         # Typer reads a command's options from its signature.
         signature = inspect.Signature(
@@ -73,12 +69,6 @@ def command(commands: typer.Typer, name: str, settings: Sequence[str] = NODE) ->
         commands.command(name, help=inspect.getdoc(function))(run)
 
     return register
-
-
-def _invalid(error: ValidationError) -> InvalidRequest:
-    """What pydantic says, without the value, which may be a secret."""
-    parts = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_input=False)]
-    return InvalidRequest("\n".join(parts))
 
 
 def _option(setting: Setting) -> inspect.Parameter:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from auterity.app.cli.flags import command
-from auterity.app.cli.operator import InTenant, on_node
+from auterity.app.cli.operator import InTenant, checked, on_node
 from auterity.app.cli.output import AsJson, Cell, note, print_json, print_table
 from auterity.app.node import DEFAULT_TENANT, Node
 from auterity.app.notation import seconds
@@ -57,7 +57,8 @@ def _create(
 
     auterity keys create ci --model gpt-5-mini --rpm 60 --monthly-budget 50 --expires 90d
     """
-    wanted = KeyCreate.model_validate(
+    wanted = checked(
+        KeyCreate,
         {
             "name": name,
             "user_id": owner,
@@ -67,7 +68,7 @@ def _create(
             "expires_at": _moment(expires),
             "tags": _tags(tag or []),
             "secret": sys.stdin.readline().strip() if secret_stdin else None,
-        }
+        },
     )
     _show_secret(on_node(settings, tenant, lambda node: node.services.keys.create(node.tenant_id, wanted)), as_json)
 

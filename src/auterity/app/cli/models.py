@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from auterity.app.cli.flags import command
-from auterity.app.cli.operator import InTenant, on_node
+from auterity.app.cli.operator import InTenant, checked, on_node
 from auterity.app.cli.output import AsJson, note, print_json, print_table
 from auterity.app.node import DEFAULT_TENANT, Node
 from auterity.app.settings import Settings
@@ -21,7 +21,6 @@ from auterity.platform.models.errors import ProviderNotFound
 from auterity.platform.models.models import Model
 from auterity.platform.models.probe import probe
 from auterity.platform.models.schemas import (
-    DeploymentCreate,
     ModelCreate,
     ModelOut,
     ModelTest,
@@ -83,14 +82,11 @@ def _add(
     The provider's key is read from a variable, for flags can be seen by others on the machine:
     auterity models add gpt-5-mini -p openai --base-url https://api.openai.com/v1 --key-env OPENAI_API_KEY
     """
-    source = ProviderCreate.model_validate(
-        {"name": provider, "kind": kind, "base_url": base_url, "api_key": _key_from(key_env)}
+    source = checked(
+        ProviderCreate, {"name": provider, "kind": kind, "base_url": base_url, "api_key": _key_from(key_env)}
     )
-    wanted = ModelCreate(
-        name=name,
-        allow_unpriced=allow_unpriced,
-        deployments=[DeploymentCreate(provider=provider, upstream_model=upstream or name)],
-    )
+    deployment = {"provider": provider, "upstream_model": upstream or name}
+    wanted = checked(ModelCreate, {"name": name, "allow_unpriced": allow_unpriced, "deployments": [deployment]})
 
     async def add(node: Node) -> tuple[ModelOut, bool]:
         async with actor_scope(node.services.database, node.actor) as scope:

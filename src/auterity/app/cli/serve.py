@@ -6,7 +6,6 @@ import sys
 import typer
 
 from auterity.app import logs
-from auterity.app.bootstrap import bootstrap
 from auterity.app.cli.flags import ALL, command, read_settings
 from auterity.app.settings import SETTINGS, Settings
 from auterity.app.supervisor import Supervisor
@@ -27,7 +26,7 @@ def _serve(settings: Settings) -> None:
         name: str(getattr(settings, name)) for name, origin in settings.origins.items() if origin == SETTINGS[name].flag
     }
     logs.configure(settings, "server")
-    server = Supervisor(settings, bootstrap=bootstrap, reread=lambda: read_settings(dict(flags)), say=_say)
+    server = Supervisor(settings, reread=lambda: read_settings(dict(flags)), say=_say)
     raise typer.Exit(asyncio.run(server.run()))
 
 
