@@ -41,3 +41,24 @@ async def test_attempts_count_by_provider(bench: Bench, scripted: Scripted) -> N
     page = bench.metrics.render()
     assert sample(page, 'auterity_provider_attempts_total{provider="acme",error="provider_error"}') == 1
     assert sample(page, 'auterity_provider_attempts_total{provider="acme",error=""}') == 1
+
+
+async def test_a_call_is_told_as_a_trace_that_goes_on_at_the_provider(bench: Bench, scripted: Scripted) -> None:
+    bench.tracer.on = True
+    bench.model(bench.deployment("a", weight=1), bench.deployment("b", weight=0))
+    bench.plays(scripted(500, b""), scripted(200, ANSWER))
+    caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await bench.send(CHAT, headers={"traceparent": caller})
+    (facts,) = bench.tracer.calls
+    assert (facts.trace.trace_id, facts.trace.parent_id) == (caller[3:35], caller[36:52])
+    for request in bench.provider.requests:
+        assert dict(request.headers)[b"traceparent"] == facts.trace.traceparent.encode()
+    assert [(attempt.deployment_id, attempt.status) for attempt in facts.attempts] == [("a", 500), ("b", 200)]
+    assert facts.started_us <= facts.attempts[0].started_us <= facts.attempts[1].started_us <= facts.ended_us
+    assert (facts.operation, facts.input_tokens, facts.cost_nano) == ("chat", 10, 20_000)
+
+
+async def test_without_a_collector_of_traces_nothing_is_added_to_requests(bench: Bench, scripted: Scripted) -> None:
+    bench.plays(scripted(200, ANSWER))
+    await bench.send(CHAT)
+    assert b"traceparent" not in dict(bench.provider.requests[0].headers)

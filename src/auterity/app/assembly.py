@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from auterity import __version__
 from auterity.app.api import management_api
 from auterity.app.asgi import RootApp
 from auterity.app.child import Launch
@@ -28,6 +29,7 @@ from auterity.engines.database.sessions import Database
 from auterity.engines.http.pool import HttpPool
 from auterity.engines.spool.writer import SpoolWriter
 from auterity.engines.telemetry.metrics import Metrics
+from auterity.engines.telemetry.selection import tracer_for
 from auterity.gateway.asgi import GatewayApp
 from auterity.gateway.loader import DatabasePlanLoader
 from auterity.gateway.models import ListModels
@@ -86,6 +88,8 @@ async def assemble(launch: Launch) -> AsyncGenerator[RootApp]:
         stack.push_async_callback(pool.close)
         counters = counters_for(settings.redis_url, settings.workers, home.run)
         stack.push_async_callback(counters.close)
+        tracer = tracer_for(settings.otlp_endpoint, version=__version__)
+        stack.callback(tracer.close)
         spool = _spool(settings, home)
         stack.callback(spool.close)
         services = build_services(settings, database, pool, clock)
@@ -98,7 +102,7 @@ async def assemble(launch: Launch) -> AsyncGenerator[RootApp]:
             recorder=SpoolRecorder(spool, strict=settings.durability == "strict"),
             counters=counters,
             note_use=last_used.note,
-            metrics=metrics,
+            observe=Observe(metrics, tracer, clock),
             clock=clock,
         )
         gateway = GatewayApp(pipeline, ListModels(pipeline.authenticate), clock, body_limit=settings.body_limit_bytes)
@@ -150,7 +154,7 @@ def _pipeline(
     recorder: UsageRecorder,
     counters: Counters,
     note_use: Callable[[str, int], None],
-    metrics: Metrics,
+    observe: Observe,
     clock: Clock,
 ) -> Pipeline:
     return Pipeline(
@@ -164,7 +168,7 @@ def _pipeline(
         remember=Remember(),
         record=Record(recorder, clock),
         respond=Respond(clock),
-        observe=Observe(metrics, clock),
+        observe=observe,
     )
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from auterity.engines.counters.port import RateDecision
 from auterity.engines.http.port import HttpResponse
+from auterity.engines.telemetry.traces import Trace
 from auterity.gateway.inbound import Inbound
 from auterity.gateway.plan import TenantPlan
 from auterity.gateway.reply import Reply, Request
@@ -52,6 +53,9 @@ class Exchange:
     """Microseconds since the Unix epoch."""
     started_ns: int
     """On the monotonic clock."""
+
+    trace: Trace | None = None
+    """Set where calls are traced."""
 
     # authenticate
     key: KeyPlan | None = None

@@ -1,14 +1,21 @@
-"""What operators see of calls: Prometheus metrics, counted once the answer is out."""
+"""What operators see of calls: Prometheus metrics and traces, told once the answer is out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from auterity.engines.telemetry.metrics import Counter, Gauge, Histogram, Metrics
+from auterity.engines.telemetry.traces import AttemptFacts, CallFacts, Trace, Tracer
 from auterity.gateway.exchange import Exchange
 from auterity.gateway.respond import overhead_us
 from auterity.kit.clock import Clock
 from auterity.kit.money import NANO_PER_DOLLAR
+from auterity.kit.tokens import TokenUsage
+from auterity.providers.contract import Endpoint
 
 __all__ = ["Observe"]
+
+_OPERATIONS: Mapping[Endpoint, str] = {"chat.completions": "chat", "embeddings": "embeddings"}
+"""OpenTelemetry's names (semantic conventions for generative AI, ``gen_ai.operation.name``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +32,10 @@ class _Series:
 
 
 class Observe:
-    """Counts calls. Labels are the public model, never what a caller made up."""
+    """Counts and traces calls. Labels are the public model, never what a caller made up."""
 
-    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, metrics: Metrics, tracer: Tracer, clock: Clock) -> None:
+        self._tracer = tracer
         self._clock = clock
         self._series: dict[tuple[str, str, str, str, int], _Series] = {}
         self._calls = metrics.counter(
@@ -52,9 +60,11 @@ class Observe:
         )
         self._in_flight: Gauge = metrics.gauge("auterity_calls_in_flight", "Calls being served now.").labels()
 
-    def begin(self) -> None:
+    def begin(self, exchange: Exchange) -> None:
         """A call came in."""
         self._in_flight.inc()
+        traceparent = exchange.request.headers.get(b"traceparent")
+        exchange.trace = self._tracer.begin(traceparent.decode("latin-1") if traceparent else None)
 
     def end(self, exchange: Exchange) -> None:
         """A call is over; every ``begin`` has its ``end``."""
@@ -78,6 +88,8 @@ class Observe:
             self._errors.labels(error.code).inc()
         for attempt in exchange.attempts:
             self._attempts.labels(attempt.provider, attempt.error_code).inc()
+        if exchange.trace is not None:
+            self._tracer.call_finished(_facts(exchange, exchange.trace, status, self._clock.epoch_us()))
 
     def _resolve(self, name: tuple[str, str, str, str, int]) -> _Series:
         endpoint, model, provider, outcome, status = name
@@ -92,3 +104,48 @@ class Observe:
         )
         self._series[name] = series
         return series
+
+
+def _facts(exchange: Exchange, trace: Trace, status: int, ended_us: int) -> CallFacts:
+    key, inbound, served, error = exchange.key, exchange.inbound, exchange.served, exchange.error
+    usage = exchange.usage or TokenUsage()
+    first = exchange.first_byte_ns
+    kinds = {candidate.id: candidate for candidate in exchange.candidates}
+    attempts: list[AttemptFacts] = []
+    for attempt in exchange.attempts:
+        deployment = kinds[attempt.deployment_id]
+        begun_us = exchange.started_us + attempt.after_us
+        attempts.append(
+            AttemptFacts(
+                started_us=begun_us,
+                ended_us=begun_us + attempt.latency_us,
+                provider=deployment.kind,
+                model=deployment.target.upstream_model,
+                deployment_id=attempt.deployment_id,
+                status=attempt.status,
+                error=attempt.error_code,
+            )
+        )
+    return CallFacts(
+        trace=trace,
+        request_id=exchange.id,
+        operation=_OPERATIONS[exchange.endpoint],
+        started_us=exchange.started_us,
+        ended_us=ended_us,
+        requested_model=inbound.call.model if inbound is not None else "",
+        served_model=served.target.upstream_model if served is not None else "",
+        provider=served.kind if served is not None else "",
+        stream=inbound is not None and inbound.call.stream,
+        status=status,
+        error=error.code if error is not None else "",
+        tenant_id=key.tenant_id if key is not None else "",
+        key_id=key.id if key is not None else "",
+        first_byte_us=(first - exchange.started_ns) // 1000 if first else 0,
+        input_tokens=usage.input,
+        output_tokens=usage.output,
+        cache_read_tokens=usage.cache_read,
+        cache_write_tokens=usage.cache_write,
+        reasoning_tokens=usage.reasoning,
+        cost_nano=exchange.cost_nano,
+        attempts=tuple(attempts),
+    )

@@ -42,7 +42,7 @@ class Pipeline:
 
     async def run(self, exchange: Exchange) -> None:
         """Serve the exchange. Whatever happens it is settled, recorded and answered, in this order."""
-        self.observe.begin()
+        self.observe.begin(exchange)
         try:
             await self._serve(exchange)
             await self.settle(exchange)

@@ -4,6 +4,8 @@ Fallback happens only while the client has seen nothing of an answer. A plain ca
 and is billed exactly, because providers bill it anyway; a stream is cut off at once.
 """
 
+import msgspec
+
 from auterity.engines.http.port import FailureKind, HttpRequest, HttpResponse, TransportError
 from auterity.gateway.errors import (
     ProviderMisconfigured,
@@ -60,6 +62,9 @@ class Call:
 
     async def _attempt(self, exchange: Exchange, deployment: DeploymentPlan) -> None:
         request = deployment.wire.request(exchange.call, deployment.target)
+        if exchange.trace is not None:
+            traceparent = (b"traceparent", exchange.trace.traceparent.encode())
+            request = msgspec.structs.replace(request, headers=(*request.headers, traceparent))
         exchange.served = deployment
         begun = self._now()
         # What stands when neither an answer nor an error came: the client left.
@@ -84,9 +89,9 @@ class Call:
         finally:
             if code and response is not None:
                 response.abort()
-            exchange.attempts.append(
-                Attempt(deployment.id, deployment.provider, status, (self._now() - begun) // 1000, code)
-            )
+            latency_us = (self._now() - begun) // 1000
+            after_us = (begun - exchange.started_ns) // 1000
+            exchange.attempts.append(Attempt(deployment.id, deployment.provider, status, latency_us, code, after_us))
 
     async def _send(self, exchange: Exchange, deployment: DeploymentPlan, request: HttpRequest) -> HttpResponse:
         begun = self._now()

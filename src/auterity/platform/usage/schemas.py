@@ -145,6 +145,8 @@ class AttemptOut(Schema):
     status: int
     latency_us: int
     error_code: str
+    after_us: int
+    """From the start of the call to the start of this try."""
 
 
 class UsageEventOut(Schema):
