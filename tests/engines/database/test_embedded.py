@@ -17,6 +17,8 @@ from auterity.engines.database.address import connect_arguments
 from auterity.engines.database.connection import connect
 from auterity.engines.database.embedded import EmbeddedPostgres
 from auterity.engines.database.errors import DatabaseUnavailable, EmbeddedDatabaseFailed
+from auterity.engines.database.migration import upgrade
+from auterity.engines.database.sessions import Database
 
 _SMALL = {"shared_buffers": "16MB", "fsync": "off"}
 
@@ -39,9 +41,20 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def made_folder() -> Iterator[Path]:
+    """A folder with a cluster in it, for all tests that do not spoil it."""
+    folder = Path(tempfile.mkdtemp(prefix="auterity-embedded-"))
+    maker = EmbeddedPostgres(folder, settings=_SMALL)
+    maker.start()
+    maker.stop()
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture
-def server(folder: Path) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(folder, settings=_SMALL)
+def server(made_folder: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(made_folder)
     server.start()
     yield server
     server.stop()
@@ -56,22 +69,27 @@ async def _answer(server: EmbeddedPostgres) -> object:
         return await connection.fetchval("SELECT count(*) FROM kept")
 
 
-async def test_data_outlives_a_stop_and_a_kill(server: EmbeddedPostgres, folder: Path) -> None:
+async def test_data_outlives_a_stop_and_a_kill(server: EmbeddedPostgres, made_folder: Path) -> None:
     async with connect(server.url) as connection:
         await connection.execute("CREATE TABLE kept AS SELECT 1")
     server.stop()
-    assert not (folder / "data" / "postmaster.pid").exists()
+    assert not (made_folder / "data" / "postmaster.pid").exists()
     with pytest.raises(DatabaseUnavailable):
         await _answer(server)
     server.start()
     assert await _answer(server) == 1
     assert server.ensure_running() is False
 
-    os.kill(_postmaster(folder), signal.SIGKILL)
+    database = Database(server.url)
+    await upgrade(server.url)
+    await database.ping()
+    os.kill(_postmaster(made_folder), signal.SIGKILL)
     deadline = time.monotonic() + 20
     while not server.ensure_running():
         assert time.monotonic() < deadline, "the death was not noticed"
     assert await _answer(server) == 1
+    await database.ping()
+    await database.close()
 
 
 async def test_the_login_is_no_superuser_and_vectors_are_there(server: EmbeddedPostgres) -> None:
@@ -82,32 +100,32 @@ async def test_the_login_is_no_superuser_and_vectors_are_there(server: EmbeddedP
         assert await connection.fetchval("SHOW timezone") == "UTC"
 
 
-def test_only_its_own_account_can_reach_the_socket(server: EmbeddedPostgres, folder: Path) -> None:
-    assert stat.S_IMODE((folder / "run").stat().st_mode) == 0o700
-    assert stat.S_IMODE((folder / "data").stat().st_mode) == 0o700
+def test_only_its_own_account_can_reach_the_socket(server: EmbeddedPostgres, made_folder: Path) -> None:
+    assert stat.S_IMODE((made_folder / "run").stat().st_mode) == 0o700
+    assert stat.S_IMODE((made_folder / "data").stat().st_mode) == 0o700
 
 
-def test_the_last_one_to_leave_stops_the_server(server: EmbeddedPostgres, folder: Path) -> None:
+def test_the_last_one_to_leave_stops_the_server(server: EmbeddedPostgres, made_folder: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", _OTHER_USER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", _OTHER_USER, str(made_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"using\n"
         server.stop()
-        assert (folder / "data" / "postmaster.pid").exists()
+        assert (made_folder / "data" / "postmaster.pid").exists()
         other.communicate()
-    assert not (folder / "data" / "postmaster.pid").exists()
+    assert not (made_folder / "data" / "postmaster.pid").exists()
 
 
-def test_a_user_that_was_killed_does_not_keep_the_server_alive(server: EmbeddedPostgres, folder: Path) -> None:
+def test_a_user_that_was_killed_does_not_keep_the_server_alive(server: EmbeddedPostgres, made_folder: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", _OTHER_USER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", _OTHER_USER, str(made_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"using\n"
         other.kill()
     server.stop()
-    assert not (folder / "data" / "postmaster.pid").exists()
+    assert not (made_folder / "data" / "postmaster.pid").exists()
 
 
 async def test_a_half_made_cluster_is_made_anew(folder: Path) -> None:

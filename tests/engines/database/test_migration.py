@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from auterity.engines.database import migration
 from auterity.engines.database.connection import connect
 from auterity.engines.database.embedded import EmbeddedPostgres
 from auterity.engines.database.errors import DatabaseNewerThanProgram, DatabaseUnavailable, DatabaseUnsuitable
@@ -96,3 +97,11 @@ async def test_a_login_without_rights_is_told_the_sql_that_mends_it(
 async def test_no_server_is_unavailable() -> None:
     with pytest.raises(DatabaseUnavailable):
         await upgrade("postgresql://127.0.0.1:1/nothing")
+
+
+async def test_a_server_that_is_too_old_is_refused(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migration, "OLDEST_SERVER", 99)
+    with pytest.raises(DatabaseUnsuitable, match=r"This server is PostgreSQL 1[0-9]; Auterity needs 99 or later"):
+        await upgrade(empty_database_url)
+    async with connect(empty_database_url) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
