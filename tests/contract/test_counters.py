@@ -25,8 +25,6 @@ from auterity.engines.counters.sqlite import SqliteCounters
 from auterity.kit.clock import ManualClock
 from auterity.kit.ids import new_id
 
-pytest_plugins = ["tests.fixtures.redis"]
-
 ADAPTERS = ["memory", "sqlite", "redis", "redis-cluster"]
 SHARED = ["sqlite", "redis", "redis-cluster"]
 WITH_MANUAL_CLOCK = ["memory", "sqlite"]
