@@ -15,6 +15,6 @@ def tracer_for(endpoint: str | None, *, service: str = "auterity", version: str 
     """The tracer for an OTLP/HTTP endpoint such as ``http://collector:4318``, or none where there is no endpoint."""
     if not endpoint:
         return NullTracer()
-    # OpenTelemetry takes a third of a second and 20 MB to load: only those pay for it that trace.
+    # OpenTelemetry takes a third of a second and 12 MB to load: only those pay for it that trace.
     module = importlib.import_module("auterity.engines.telemetry.otlp")
     return cast("type[otlp.OtlpTracer]", module.OtlpTracer)(endpoint, service=service, version=version, ratio=ratio)
