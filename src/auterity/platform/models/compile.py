@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from auterity.engines.database.sessions import Scope
-from auterity.engines.http.port import Transport
+from auterity.engines.http.port import Header, Transport
 from auterity.platform.models.credentials import ProviderCredentials
-from auterity.platform.models.models import Deployment, Model, PriceOverlay
+from auterity.platform.models.models import Deployment, Model, PriceOverlay, Provider
 from auterity.platform.models.plan import DeploymentPlan, ModelPlan
 from auterity.platform.models.pricebook import PriceBook, Resolution
 from auterity.platform.models.repository import CatalogueRepository
@@ -89,6 +89,7 @@ class _Compiler:
         self._books = books
         self._list_only = PriceBook(sandbox=SANDBOX_PRICES)
         self._at = at
+        self._opened: dict[str, tuple[str | None, tuple[Header, ...]]] = {}
         self.changes: list[datetime] = []
 
     def model(self, row: Model) -> ModelPlan:
@@ -118,6 +119,7 @@ class _Compiler:
 
     def _deployment(self, model: Model, row: Deployment) -> DeploymentPlan:
         provider = row.provider
+        key, headers = self._secrets(provider)
         resolution = self._price(row)
         if resolution.valid_until is not None:
             self.changes.append(resolution.valid_until)
@@ -129,10 +131,10 @@ class _Compiler:
             transport=self._transports[provider.kind],
             target=Target(
                 base_url=provider.base_url,
-                api_key=self._credentials.key(provider),
+                api_key=key,
                 upstream_model=row.upstream_model,
                 public_model=model.name,
-                headers=self._credentials.headers(provider),
+                headers=headers,
                 query=provider.query,
                 max_output_tokens=row.max_output_tokens,
             ),
@@ -142,6 +144,11 @@ class _Compiler:
             weight=row.weight,
             timeouts=provider.limits,
         )
+
+    def _secrets(self, provider: Provider) -> tuple[str | None, tuple[Header, ...]]:
+        if provider.id not in self._opened:
+            self._opened[provider.id] = self._credentials.key(provider), self._credentials.headers(provider)
+        return self._opened[provider.id]
 
     def _price(self, row: Deployment) -> Resolution:
         book = self._books.get(row.tenant_id, self._list_only)

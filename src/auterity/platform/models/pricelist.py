@@ -24,6 +24,9 @@ LIST_VERSION = list_version
 
 _UNITS = UnitRegistry(unit_data)
 
+# The list is read here, when the program starts: on first use it would hold up the event loop for a sixth of a second.
+get_snapshot()
+
 _KINDS: dict[str, TokenKind] = {
     "input_tokens": "input",
     "output_tokens": "output",

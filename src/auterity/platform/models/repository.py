@@ -41,6 +41,7 @@ class CatalogueRepository:
         query = select(Provider).where(
             Provider.tenant_id == self._tenant_id, or_(Provider.id == name_or_id, Provider.name == name_or_id)
         )
+        query = query.order_by(Provider.id != name_or_id).limit(1)  # an id wins over a name that looks like one
         return await self._session.scalar(query.options(*_SECRETS) if secrets else query)
 
     async def models_of(self, provider: Provider, *, limit: int, shared: bool = False) -> Sequence[str]:
@@ -67,7 +68,7 @@ class CatalogueRepository:
         query = (
             _whole(select(Model))
             .where(condition, or_(Model.id == name_or_id, Model.name == name_or_id))
-            .order_by(Model.tenant_id != self._tenant_id, Model.id)
+            .order_by(Model.tenant_id != self._tenant_id, Model.id != name_or_id, Model.id)
             .limit(1)
         )
         return await self._session.scalar(query.execution_options(populate_existing=True))
