@@ -10,7 +10,7 @@ import msgspec
 from auterity.engines.http.port import Header
 from auterity.kit.clock import Clock
 from auterity.providers.contract import ProviderRefusal
-from auterity.providers.untyped import as_list, as_object
+from auterity.providers.untyped import UNREADABLE, as_list, as_object
 
 __all__ = ["MAX_MESSAGE", "invalid_answer", "read_refusal", "refusal_of", "retry_after"]
 
@@ -39,7 +39,7 @@ def read_refusal(status: int, headers: Sequence[Header], body: bytes, clock: Clo
     # A body that is nested very deep is text like any other.
     try:
         error = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         error = "" if text.startswith("<") else text
     return refusal_of(error, status, retry_after(headers, clock))
 

@@ -5,6 +5,7 @@ import msgspec
 from auterity.providers.anthropic.usage import MessageUsage, openai_usage
 from auterity.providers.contract import Answer
 from auterity.providers.refusals import invalid_answer, refusal_of
+from auterity.providers.untyped import UNREADABLE
 
 __all__ = ["STATUS_OF_ERROR", "finish_reason", "read_message"]
 
@@ -70,7 +71,7 @@ def read_message(body: bytes, created: int) -> Answer:
     try:
         message = _decoder.decode(body)
         blocks = [(raw, _block_decoder.decode(raw)) for raw in message.content]
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise _not_a_message(body) from error
     texts = [block.text for _, block in blocks if block.type == "text"]
     calls = [
@@ -108,6 +109,6 @@ def read_message(body: bytes, created: int) -> Answer:
 def _not_a_message(body: bytes) -> Exception:
     try:
         error = msgspec.json.decode(body, type=dict[str, object]).get("error")
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         error = None
     return refusal_of(error, 200) if error is not None else invalid_answer(200, "it is not a message")

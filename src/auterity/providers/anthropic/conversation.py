@@ -6,6 +6,7 @@ import msgspec
 
 from auterity.providers.anthropic.content import Block, Content, blocks
 from auterity.providers.anthropic.refused import NOTHING, refused
+from auterity.providers.untyped import UNREADABLE
 
 __all__ = ["Conversation", "Turn", "read_conversation"]
 
@@ -65,7 +66,7 @@ def read_conversation(messages: msgspec.Raw) -> Conversation:
     """
     try:
         parsed = _decoder.decode(messages)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise refused("messages", f"cannot be read: {error}") from error
     conversation = Conversation([], [])
     for index, message in enumerate(parsed):
@@ -118,7 +119,7 @@ def _tool_use(call: _ToolCall, where: str) -> Block:
     arguments = call.function.arguments.strip() or "{}"
     try:
         msgspec.json.decode(arguments, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise refused(f"{where}.function.arguments", "must be a JSON object for Anthropic") from None
     # As it was written: decoding would change large numbers.
     return {"type": "tool_use", "id": call.id, "name": call.function.name, "input": msgspec.Raw(arguments.encode())}

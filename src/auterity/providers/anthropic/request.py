@@ -10,7 +10,7 @@ from auterity.providers.anthropic.conversation import read_conversation
 from auterity.providers.anthropic.refused import NOTHING, refused
 from auterity.providers.anthropic.tools import tool_choice, tools
 from auterity.providers.contract import ModelCall, Target
-from auterity.providers.untyped import as_object
+from auterity.providers.untyped import UNREADABLE, as_object
 
 __all__ = ["messages_request"]
 
@@ -82,7 +82,7 @@ def _read(fields: Fields, name: str, kind: type[Value], default: Value) -> Value
         return default
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise refused(name, f"must be of type {kind.__name__}") from None
 
 

@@ -2,12 +2,13 @@
 
 import msgspec
 
-from auterity.kit.sse import FrameCutter, read_events
+from auterity.kit.sse import FrameCutter, FrameTooLarge, read_events
 from auterity.kit.tokens import TokenUsage
 from auterity.providers.anthropic.answer import STATUS_OF_ERROR, finish_reason
 from auterity.providers.anthropic.usage import MessageUsage
 from auterity.providers.contract import ProviderRefusal
 from auterity.providers.refusals import invalid_answer, refusal_of
+from auterity.providers.untyped import UNREADABLE, decoded
 
 __all__ = ["AnthropicStreamDecoder"]
 
@@ -112,7 +113,11 @@ class AnthropicStreamDecoder:
         self.opening: tuple[str, int] | None = None
 
     def feed(self, data: bytes) -> bytes:
-        block = self._cutter.feed(data)
+        try:
+            block = self._cutter.feed(data)
+        except FrameTooLarge as error:
+            self.pending = b""
+            raise invalid_answer(200, "an event of the stream is too long") from error
         if not block or self.finished:
             return b""
         chunks: list[bytes] = []
@@ -139,7 +144,7 @@ class AnthropicStreamDecoder:
     def _translate(self, data: bytes) -> list[bytes]:
         try:
             event = _decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise invalid_answer(200, "an event of the stream is not what Anthropic's contract says") from error
         match event.type:
             case "content_block_delta":
@@ -233,6 +238,6 @@ class AnthropicStreamDecoder:
 def _refusal(data: bytes) -> ProviderRefusal:
     try:
         error = _error_decoder.decode(data).error
-    except msgspec.ValidationError:
+    except UNREADABLE:
         error = None
-    return refusal_of(msgspec.json.decode(data), STATUS_OF_ERROR.get(error.type if error else "", 502))
+    return refusal_of(decoded(data), STATUS_OF_ERROR.get(error.type if error else "", 502))

@@ -4,6 +4,7 @@ import msgspec
 
 from auterity.providers.anthropic.content import Block
 from auterity.providers.anthropic.refused import refused
+from auterity.providers.untyped import UNREADABLE
 
 __all__ = ["tool_choice", "tools"]
 
@@ -43,7 +44,7 @@ def tools(raw: msgspec.Raw) -> list[Block]:
         return []
     try:
         defined = msgspec.json.decode(raw, type=list[_Tool])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise refused("tools", f"cannot be read: {error}") from error
     found: list[Block] = []
     for index, tool in enumerate(defined):
@@ -70,7 +71,7 @@ def tool_choice(raw: msgspec.Raw, *, parallel: bool) -> Block | None:
     """
     try:
         choice = msgspec.json.decode(raw, type=str | _NamedChoice | None)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise refused("tool_choice") from None
     if isinstance(choice, _NamedChoice):
         if choice.type != "function" or choice.function is None:

@@ -3,7 +3,7 @@
 import msgspec
 
 from auterity.kit.tokens import TokenUsage
-from auterity.providers.untyped import as_object
+from auterity.providers.untyped import UNREADABLE, as_object, decoded
 
 __all__ = ["MessageUsage", "openai_usage"]
 
@@ -45,7 +45,7 @@ class MessageUsage:
             reported = _decoder.decode(raw)
         except msgspec.ValidationError:
             reported = _lenient(raw)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             return
         self._input = _believed(reported.input_tokens, self._input)
         self._output = _believed(reported.output_tokens, self._output)
@@ -84,7 +84,7 @@ def _believed(value: int | None, former: int | None) -> int | None:
 
 
 def _lenient(raw: msgspec.Raw) -> ReportedUsage:
-    usage = as_object(msgspec.json.decode(raw)) or {}
+    usage = as_object(decoded(raw)) or {}
     numbers = {name: value for name, value in usage.items() if isinstance(value, int) and not isinstance(value, bool)}
     return ReportedUsage(
         input_tokens=numbers.get("input_tokens"),

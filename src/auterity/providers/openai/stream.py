@@ -2,11 +2,12 @@
 
 import msgspec
 
-from auterity.kit.sse import FrameCutter, read_events
+from auterity.kit.sse import FrameCutter, FrameTooLarge, read_events
 from auterity.kit.tokens import TokenUsage
 from auterity.providers.contract import ProviderRefusal
 from auterity.providers.openai.usage import read_usage
 from auterity.providers.refusals import invalid_answer, refusal_of
+from auterity.providers.untyped import UNREADABLE, decoded
 
 __all__ = ["OpenAIStreamDecoder"]
 
@@ -98,7 +99,11 @@ class OpenAIStreamDecoder:
             self.content_events += frames
             self.content_bytes += len(data)
             return data
-        block = self._cutter.feed(data)
+        try:
+            block = self._cutter.feed(data)
+        except FrameTooLarge as error:
+            self.pending = b""
+            raise invalid_answer(200, "an event of the stream is too long") from error
         if not block or self.finished:
             return b""
         if frames := self._ordinary(block):
@@ -195,7 +200,7 @@ class OpenAIStreamDecoder:
         """Read one chunk; say whether the client gets it."""
         try:
             chunk = _chunk_decoder.decode(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             if named_error:
                 raise refusal_of(data.decode("utf-8", "replace"), _ERROR_STATUS) from None
             if self.opening is None:
@@ -222,7 +227,7 @@ class OpenAIStreamDecoder:
             for choice in _choices_decoder.decode(choices):
                 if choice.finish_reason:
                     self._unfinished.discard(choice.index)
-        except msgspec.ValidationError:
+        except UNREADABLE:
             return
 
     def _meter(self, usage: TokenUsage | None) -> None:
@@ -238,7 +243,7 @@ class OpenAIStreamDecoder:
 
     @staticmethod
     def _refusal(data: bytes) -> ProviderRefusal:
-        body: object = msgspec.json.decode(data)
+        body = decoded(data)
         refusal = refusal_of(body, _ERROR_STATUS)
         # Some name the status of the error that they could not send in the head any more, as ``code``.
         code = refusal.provider_code or ""
@@ -250,7 +255,7 @@ class OpenAIStreamDecoder:
 def _groq_usage(raw: msgspec.Raw) -> TokenUsage | None:
     try:
         extension = _groq_decoder.decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return read_usage(extension.usage) if extension.usage != _ABSENT else None
 
@@ -258,12 +263,12 @@ def _groq_usage(raw: msgspec.Raw) -> TokenUsage | None:
 def _text(raw: msgspec.Raw) -> str:
     try:
         return msgspec.json.decode(raw, type=str)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return ""
 
 
 def _seconds(raw: msgspec.Raw) -> int:
     try:
         return int(msgspec.json.decode(raw, type=float))
-    except (msgspec.DecodeError, OverflowError):
+    except (*UNREADABLE, OverflowError):
         return 0

@@ -3,7 +3,7 @@
 import msgspec
 
 from auterity.kit.tokens import TokenUsage
-from auterity.providers.untyped import as_object
+from auterity.providers.untyped import UNREADABLE, as_object, decoded
 
 __all__ = ["ReportedUsage", "read_usage", "token_usage"]
 
@@ -44,7 +44,7 @@ def read_usage(raw: bytes | msgspec.Raw) -> TokenUsage | None:
         return token_usage(_decoder.decode(raw))
     except msgspec.ValidationError:
         return token_usage(_lenient(raw))
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -84,10 +84,7 @@ def _part(value: int | None, whole: int) -> int:
 
 def _lenient(raw: bytes | msgspec.Raw) -> ReportedUsage | None:
     """The same with every value of an unexpected type left out; numbers written as 12.0 are taken."""
-    try:
-        usage = as_object(msgspec.json.decode(raw))
-    except msgspec.DecodeError:
-        return None
+    usage = as_object(decoded(raw))
     if usage is None:
         return None
     inputs = as_object(usage.get("prompt_tokens_details")) or {}

@@ -19,6 +19,7 @@ from auterity.providers.contract import (
 from auterity.providers.openai.stream import OpenAIStreamDecoder
 from auterity.providers.openai.usage import ReportedUsage, read_usage, token_usage
 from auterity.providers.refusals import invalid_answer, read_refusal, refusal_of
+from auterity.providers.untyped import UNREADABLE, decoded
 
 __all__ = ["OpenAIWire"]
 
@@ -107,7 +108,7 @@ class OpenAIWire:
             return Answer(body=body, usage=token_usage(_embeddings_decoder.decode(body).usage))
         except msgspec.ValidationError:
             return _odd_answer(call.endpoint, body)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise invalid_answer(200, "it is not JSON") from error
 
     def refusal(self, status: int, headers: Sequence[Header], body: bytes) -> ProviderRefusal:
@@ -143,14 +144,14 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw | dict[str, msgspec.
 def _options_of(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
     try:
         return _options_decoder.decode(raw) or {}
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise UntranslatableRequest("'stream_options' must be an object.", param="stream_options") from error
 
 
 def _choices(n: msgspec.Raw) -> int:
     try:
         return min(max(msgspec.json.decode(n, type=int), 1), _MAX_CHOICES)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return 1
 
 
@@ -168,12 +169,12 @@ def _odd_answer(endpoint: Endpoint, body: bytes) -> Answer:
     """Read what a strict reading refused: odd types inside are tolerated, another kind of answer is not."""
     try:
         parts = _parts_decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise invalid_answer(200, "it is not a JSON object") from error
     essential = parts.choices if endpoint == "chat.completions" else parts.data
     if essential == _ABSENT:
         if parts.error != _ABSENT:
-            raise refusal_of(msgspec.json.decode(body), 200)
+            raise refusal_of(decoded(body), 200)
         member = "choices" if endpoint == "chat.completions" else "data"
         raise invalid_answer(200, f"it has no '{member}'")
     reason: str | None = None
@@ -181,6 +182,6 @@ def _odd_answer(endpoint: Endpoint, body: bytes) -> Answer:
         try:
             choices = _choices_decoder.decode(essential)
             reason = choices[0].finish_reason if choices else None
-        except msgspec.ValidationError:
+        except UNREADABLE:
             reason = None
     return Answer(body=body, usage=read_usage(parts.usage), finish_reason=reason)

@@ -16,6 +16,7 @@ from auterity.providers.sandbox.faults import FAULT_KEY, Faults, UnknownFault, r
 from auterity.providers.sandbox.models import SANDBOX_MODELS, SandboxModel
 from auterity.providers.sandbox.replies import Ending, Reply, Step, error_reply, json_reply
 from auterity.providers.sandbox.requests import ChatRequest, EmbeddingsRequest, RequestError, error_body
+from auterity.providers.untyped import UNREADABLE
 
 __all__ = ["SandboxService", "SandboxSettings"]
 
@@ -178,7 +179,7 @@ def _decode(decoder: "msgspec.json.Decoder[Shape]", body: bytes) -> Shape:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise RequestError(400, f"Invalid request: {error}.") from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise RequestError(400, "We could not parse the JSON body of your request.") from error
 
 
