@@ -213,7 +213,8 @@ class GatewayProtocol(HttpToolsProtocol):
             return VersionUnknown("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
         elif any(name == b"transfer-encoding" for name, _ in self.headers):
             return MalformedRequest("HTTP/1.0 knows no Transfer-Encoding (RFC 9112, section 6.1).")
-        if parser.get_method() == b"CONNECT":
+        # Only CONNECT and absolute targets begin otherwise; asking the parser costs more than looking.
+        if not self.url.startswith(b"/") and parser.get_method() == b"CONNECT":
             return MalformedRequest("This is no proxy: CONNECT is not served.")
         return None
 
