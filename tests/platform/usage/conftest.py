@@ -103,3 +103,22 @@ def audit(
         assert sorted(found) == sorted((event.id, event.cost_nano) for event in events)
 
     return compare
+
+
+@pytest.fixture
+def ledger_and_store(
+    collector_database: Database, store: Path, listed_files: Callable[[], Awaitable[list[str]]]
+) -> Callable[[], Awaitable[tuple[dict[str, int], int, int, int]]]:
+    """Cost by event id and rows in the event store; cost in the hourly and in the daily roll-ups."""
+
+    async def read() -> tuple[dict[str, int], int, int, int]:
+        paths = [str(store / path) for path in await listed_files()]
+        rows = duckdb.read_parquet(paths).select("id, cost_nano").fetchall() if paths else []
+        async with collector_database.unscoped() as scope:
+            hourly, daily = [
+                int(await scope.session.scalar(text(f"SELECT coalesce(sum(cost_nano), 0) FROM {table}")) or 0)
+                for table in ("usage_hourly", "usage_daily")
+            ]
+        return dict(rows), len(rows), hourly, daily
+
+    return read
