@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: run test lint bench evidence lock clean
+.PHONY: run test lint bench evidence docs lock clean
 
 run: .venv/runtime.stamp
 	@$(BIN)/auterity serve
 
 test: .venv/dev.stamp
-	@$(BIN)/python -m pytest -q
+	@scripts/debian-packages redis-server
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -17,20 +18,15 @@ lint: .venv/dev.stamp
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-.venv/uv.stamp:
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
-	@touch $@
+bench: .venv/dev.stamp
+	@scripts/debian-packages nginx-light wrk
+	@$(BIN)/python -m benchmarks.gateway
 
-.venv/runtime.stamp: .venv/uv.stamp requirements/runtime.txt pyproject.toml
-	@echo "Installing Auterity into .venv …"
-	@$(UV) pip install --quiet --require-hashes -r requirements/runtime.txt
-	@$(UV) pip install --quiet --no-deps --editable .
-	@touch $@
+evidence: .venv/dev.stamp
+	@$(BIN)/python -m benchmarks.evidence $(if $(ID),--id $(ID))
 
-.venv/dev.stamp: .venv/runtime.stamp requirements/dev.txt
-	@$(UV) pip install --quiet --require-hashes -r requirements/dev.txt
-	@touch $@
+docs: .venv/dev.stamp
+	@$(BIN)/python -m scripts.reference
 
 lock: .venv/uv.stamp
 	$(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-annotate pyproject.toml -o requirements/runtime.txt
@@ -38,3 +34,18 @@ lock: .venv/uv.stamp
 
 clean:
 	rm -rf .venv dist build
+
+.venv/uv.stamp:
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	@touch $@
+
+.venv/runtime.stamp: .venv/uv.stamp requirements/runtime.txt pyproject.toml
+	@echo "Installing Auterity into .venv (a minute or two, once) …"
+	@$(UV) pip install --quiet --require-hashes -r requirements/runtime.txt
+	@$(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/runtime.stamp requirements/dev.txt
+	@$(UV) pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Models, the providers that serve them, and their prices."""

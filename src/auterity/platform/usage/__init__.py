@@ -1,0 +1,1 @@
+"""Usage: one event per call, collected exactly once, told in reports."""
