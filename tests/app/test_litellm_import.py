@@ -157,7 +157,6 @@ def test_what_is_left_to_do_is_told(plan: ImportPlan) -> None:
     actions = {finding.line: finding.message for finding in plan.report.actions}
     assert "AZURE_EU_KEY" in actions[_where("AZURE_EU_KEY")]
     assert "auterity keys create" in actions[_where("master_key")]
-    assert "price overlay" in actions[_where("base_model")]
 
 
 def test_no_secret_is_in_the_report() -> None:
@@ -319,6 +318,9 @@ async def test_a_plan_is_applied_once_and_a_second_run_changes_nothing(
     compiled = await _compiled(catalogue_services, operator.tenant_id)
     assert set(compiled) == {"gpt-4o", "gpt-4", "claude", "house-model", "search"}
     house = compiled["house-model"].deployments[0].price
+    azure = compiled["gpt-4o"].deployments[1].price
+    assert azure is not None
+    assert azure.source == "genai-prices"
     assert house is not None
     assert house.cost(TokenUsage(input=1_000, output=100)) == 1_000 * 150 + 100 * 600
 

@@ -127,6 +127,14 @@ def test_half_a_price_for_an_unknown_model_is_no_price(prices: dict[TokenKind, D
     assert _cost(PriceBook([Overlay(id="ovl", updated_at=_AT, prices=prices)]), private) is None
 
 
+def test_a_model_under_another_name_is_priced_as_the_list_calls_it() -> None:
+    azure = replace(_MODEL, base_url="https://acme.openai.azure.com", upstream_model="team-deployment")
+    assert _cost(PriceBook(), azure) is None
+    assert _cost(PriceBook(), replace(azure, listed_as="gpt-4o-mini")) == _LIST_COST
+    terms = _terms("ovl", discount=50, model="team-deployment")
+    assert _cost(PriceBook([terms]), replace(azure, listed_as="gpt-4o-mini")) == _LIST_COST // 2
+
+
 def test_a_price_of_zero_is_a_known_price() -> None:
     private = replace(_MODEL, base_url="http://vllm.internal/v1", upstream_model="our-own")
     terms = Overlay(id="ovl", updated_at=_AT, prices={"input": Decimal(0), "output": Decimal(0)})

@@ -148,12 +148,14 @@ class _Planner:
     def _deployment(self, entry: Entry, params: Entry, provider: str, upstream: str) -> _Served | None:
         info = entry.get("model_info")
         limit = self._number(info, "max_output_tokens") or self._number(info, "max_tokens")
+        base_model = info.plain("base_model") if info else None
         weight, rpm = self._number(params, "weight"), self._number(params, "rpm")
         try:
             ModelCreate(name=entry.plain("model_name") or "")
             deployment = DeploymentCreate(
                 provider=provider,
                 upstream_model=upstream,
+                listed_as=base_model.rpartition("/")[2] if base_model else None,
                 weight=1 if weight is None else weight,
                 context_window=self._number(info, "max_input_tokens"),
                 max_output_tokens=limit,
@@ -207,11 +209,7 @@ class _Planner:
                 self._lose_all(value, _why(name, "a default for requests has no counterpart; let the callers send it"))
         for name, value in _fields(entry.get("model_info")).items():
             if name == "base_model":
-                self._report.act(
-                    value,
-                    "prices are looked up under the name at the provider: ask `/api/v1/prices/resolve` whether one is "
-                    "known, and add a price overlay if not",
-                )
+                self._report.carry(value, "the name under which the list price is looked up")
             elif name not in _PRICES and name not in _READ_OF_INFO:
                 self._lose_all(value, _why(name, "has no counterpart"))
 

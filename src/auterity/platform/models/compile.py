@@ -152,7 +152,7 @@ class _Compiler:
 
     def _price(self, row: Deployment) -> Resolution:
         book = self._books.get(row.tenant_id, self._list_only)
-        return book.explain(priced_model(row.provider, row.upstream_model), self._at)
+        return book.explain(priced_model(row.provider, row.upstream_model, row.listed_as), self._at)
 
 
 def _facts(row: Model, deployments: Sequence[DeploymentPlan]) -> Mapping[str, str | int | bool]:

@@ -259,10 +259,11 @@ def _price_routes(services: CatalogueServices) -> APIRouter:
         actor: Annotated[Principal, Depends(Requires("prices.read"))],
         provider: Annotated[str, Query(description="Name or id of one of your providers.")],
         model: Annotated[str, Query(description="The model's name at the provider.")],
+        listed_as: Annotated[str | None, Query(description="Its name in the price list, if another.")] = None,
         at: Annotated[AwareDatetime | None, Query(description="The moment; now if left out.")] = None,
     ) -> PriceResolution:
         async with database.tenant(actor.tenant_id) as scope:
-            return await terms.resolve(scope, provider, model, at)
+            return await terms.resolve(scope, provider, model, listed_as=listed_as, at=at)
 
     @router.get("/overlays", name="list_overlays")
     async def list_overlays(

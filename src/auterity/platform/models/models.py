@@ -98,6 +98,8 @@ class Deployment(TenantOwned, Table):
     model_id: Mapped[str]
     provider_id: Mapped[str] = mapped_column(index=True)
     upstream_model: Mapped[str]
+    listed_as: Mapped[str | None]
+    """The model's name in the public price list, where the provider knows it by another, as Azure does."""
     position: Mapped[int]
     """Order among the fallbacks: lower is tried first."""
     weight: Mapped[int]

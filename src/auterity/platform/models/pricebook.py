@@ -28,6 +28,8 @@ class PricedModel:
     """The provider's kind: ``openai_compatible``, ``anthropic``, ``sandbox``."""
     base_url: str
     upstream_model: str
+    listed_as: str | None = None
+    """Its name in the public price list, where that is another."""
     provider_id: str | None = None
     """``prv_…``: the tenant's provider, which overlays refer to."""
     price_provider: str | None = None
@@ -144,9 +146,8 @@ class PriceBook:
 
     def _listed(self, model: PricedModel, at: datetime) -> tuple[Listing, str, str]:
         if model.kind != "sandbox":
-            listing = look_up(
-                model.upstream_model, provider_id=model.price_provider, base_url=model.base_url or None, at=at
-            )
+            name = model.listed_as or model.upstream_model
+            listing = look_up(name, provider_id=model.price_provider, base_url=model.base_url or None, at=at)
             return listing, "genai-prices", LIST_VERSION
         tariff = self._sandbox.get(model.upstream_model)
         reason = "The sandbox's own price; nobody is billed." if tariff else "The sandbox has no model of this name."

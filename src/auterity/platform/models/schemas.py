@@ -158,6 +158,9 @@ class DeploymentCreate(Schema):
 
     provider: str = Field(description="Name or id of one of your providers.")
     upstream_model: UpstreamModel
+    listed_as: UpstreamModel | None = Field(
+        default=None, description="The model's name in the public price list, where the provider's name is another."
+    )
     position: Place = Field(default=0, description="Order among the fallbacks: lower is tried first.")
     weight: Weight = Field(default=1, description="Share of the calls; 0: a fallback, tried only after the others.")
     context_window: Tokens | None = None
@@ -169,6 +172,7 @@ class DeploymentPatch(Schema):
     """Changes to a deployment; what is left out stays."""
 
     upstream_model: UpstreamModel | None = None
+    listed_as: UpstreamModel | None = None
     position: Place | None = None
     weight: Weight | None = None
     context_window: Tokens | None = None
@@ -177,7 +181,7 @@ class DeploymentPatch(Schema):
 
     @model_validator(mode="after")
     def _no_nulls(self) -> Self:
-        _given(self, "context_window", "max_output_tokens")
+        _given(self, "listed_as", "context_window", "max_output_tokens")
         return self
 
 
@@ -188,6 +192,7 @@ class DeploymentOut(Schema):
     provider_id: str
     provider: str
     upstream_model: str
+    listed_as: str | None
     position: int
     weight: int
     context_window: int | None

@@ -108,8 +108,16 @@ class Terms:
         await CatalogueRepository(scope).remove(overlay)
         await self._announce(scope, overlay)
 
-    async def resolve(self, scope: Scope, provider: str, upstream_model: str, at: datetime | None) -> PriceResolution:
-        """Which price applies to a model at one of the tenant's providers.
+    async def resolve(
+        self,
+        scope: Scope,
+        provider: str,
+        upstream_model: str,
+        *,
+        listed_as: str | None = None,
+        at: datetime | None = None,
+    ) -> PriceResolution:
+        """Which price applies to a model at one of the tenant's providers, now or at another moment.
 
         Raises:
             ProviderNotFound: the tenant has none of this name or id.
@@ -120,7 +128,9 @@ class Terms:
             raise ProviderNotFound(provider)
         own = [overlay_terms(row) for row in await self.all(scope)]
         moment = at or self._clock.now()
-        resolution = PriceBook(own, sandbox=SANDBOX_PRICES).explain(priced_model(found, upstream_model), moment)
+        resolution = PriceBook(own, sandbox=SANDBOX_PRICES).explain(
+            priced_model(found, upstream_model, listed_as), moment
+        )
         return price_resolution(resolution, found.name, upstream_model, moment)
 
     async def _own(self, scope: Scope, actor: Principal, overlay_id: str) -> PriceOverlay:
@@ -133,12 +143,13 @@ class Terms:
         await scope.plan_changed("*" if overlay.shared else None)
 
 
-def priced_model(provider: Provider, upstream_model: str) -> PricedModel:
+def priced_model(provider: Provider, upstream_model: str, listed_as: str | None = None) -> PricedModel:
     """What the price book wants to know of a model."""
     return PricedModel(
         kind=provider.kind,
         base_url=provider.base_url,
         upstream_model=upstream_model,
+        listed_as=listed_as,
         provider_id=provider.id,
         price_provider=provider.price_provider,
     )

@@ -65,6 +65,7 @@ def _create_deployments() -> None:
         sa.Column("model_id", sa.Text(), nullable=False),
         sa.Column("provider_id", sa.Text(), nullable=False, index=True),
         sa.Column("upstream_model", sa.Text(), nullable=False),
+        sa.Column("listed_as", sa.Text()),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("weight", sa.BigInteger(), nullable=False),
         sa.Column("context_window", sa.BigInteger()),
