@@ -74,6 +74,7 @@ async def test_data_outlives_a_stop_and_a_kill(server: EmbeddedPostgres, made_fo
         await connection.execute("CREATE TABLE kept AS SELECT 1")
     server.stop()
     assert not (made_folder / "data" / "postmaster.pid").exists()
+    assert server.ensure_running() is False
     with pytest.raises(DatabaseUnavailable):
         await _answer(server)
     server.start()

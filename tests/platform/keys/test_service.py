@@ -240,6 +240,16 @@ async def test_use_is_marked_for_many_tenants_at_once_and_at_most_once_a_minute(
     assert await mark(0) == {_START + timedelta(seconds=60)}
 
 
+async def test_workers_that_mark_the_same_keys_in_another_order_never_wait_for_each_other(
+    keys: KeyService, tenant_id: str
+) -> None:
+    ids = [(await keys.create(tenant_id, KeyCreate(name="k"))).key.id for _ in range(20)]
+    for minute in range(10):
+        at = _START + timedelta(minutes=minute)
+        await asyncio.gather(*(keys.touch(dict.fromkeys(order, at)) for order in (ids, ids[::-1]) * 2))
+        assert {key.last_used_at for key in (await keys.list(tenant_id)).keys} == {at}
+
+
 @pytest_asyncio.fixture
 async def announced(database_url: str) -> AsyncIterator[Callable[[], Awaitable[list[str]]]]:
     """Asks which tenants' plans were announced as changed since the last time."""

@@ -108,13 +108,16 @@ class EmbeddedPostgres:
     def ensure_running(self) -> bool:
         """Start the server again if it has died; say whether that was needed. Cheap enough to call every second.
 
+        After :meth:`stop` it does nothing, so that a watcher may still be at it while the program ends.
+
         Raises:
             EmbeddedDatabaseFailed: it does not start.
         """
         if self._accepts_connections():
             return False
         with self._starting():
-            if self._accepts_connections():
+            # It may have been started, or left for good, while this call waited.
+            if self._users_lock is None or self._accepts_connections():
                 return False
             _logger.warning("the embedded database has died; starting it again")
             self._start_server()

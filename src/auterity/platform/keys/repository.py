@@ -77,12 +77,17 @@ async def find_by_hash(session: AsyncSession, secret_hash: bytes) -> tuple[Virtu
 async def mark_used(session: AsyncSession, used: Mapping[str, datetime], resolution: timedelta) -> None:
     """Remember the last use of keys of any tenants; marks closer than ``resolution`` to the last are left out."""
     marks = values(column("id", Text), column("at", TIMESTAMP(timezone=True)), name="marks").data(list(used.items()))
+    # Rows that another worker marks at this moment are left to it: two that waited for each other would be stuck.
+    due = (
+        select(VirtualKey.id, marks.c.at)
+        .join(marks, marks.c.id == VirtualKey.id)
+        .where(or_(VirtualKey.last_used_at.is_(None), VirtualKey.last_used_at <= marks.c.at - resolution))
+        .with_for_update(of=VirtualKey, key_share=True, skip_locked=True)
+        .cte("due")
+    )
     await session.execute(
         update(VirtualKey)
-        .where(
-            VirtualKey.id == marks.c.id,
-            or_(VirtualKey.last_used_at.is_(None), VirtualKey.last_used_at <= marks.c.at - resolution),
-        )
-        .values(last_used_at=marks.c.at)
+        .where(VirtualKey.id == due.c.id)
+        .values(last_used_at=due.c.at)
         .execution_options(synchronize_session=False)
     )
