@@ -1,7 +1,7 @@
 """Processes under measurement: started on one core, their CPU and memory counted with all they start, ended as a group.
 
-A started program carries a mark in its environment. Its family is the tree below it, and any process that inherited the
-mark although it left the tree (a database that made itself a daemon), with the tree below that.
+A started program carries a mark in its environment. Its family is the tree below it, and any process that left the
+tree (a database that made itself a daemon) but has the mark or works in the program's folder, with the tree below that.
 """
 
 import contextlib
@@ -49,8 +49,9 @@ def free_port() -> int:
 class Family:
     """All processes of one started program."""
 
-    def __init__(self, root: int, mark: str) -> None:
+    def __init__(self, root: int, mark: str, folder: Path | None = None) -> None:
         self._root = root
+        self._folder = folder.resolve() if folder is not None else None
         self._mark = f"{MARK}={mark}".encode()
         self._strays: dict[int, psutil.Process] = {}
         self._looked_at: set[int] = set()
@@ -69,7 +70,7 @@ class Family:
             # A new process may still carry the environment of the one that forked it, which is right here.
             self._looked_at.add(pid)
             with contextlib.suppress(OSError, psutil.NoSuchProcess):
-                if self._mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                if self._is_marked(pid) or self._works_in_folder(pid):
                     self._strays[pid] = psutil.Process(pid)
         for pid, process in list(self._strays.items()):
             if not process.is_running():
@@ -79,6 +80,13 @@ class Family:
                 found[pid] = process
                 found |= {child.pid: child for child in process.children(recursive=True)}
         return list(found.values())
+
+    def _is_marked(self, pid: int) -> bool:
+        return self._mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+    def _works_in_folder(self, pid: int) -> bool:
+        # PostgreSQL's processes work in their data folder, whoever started them and with whatever environment.
+        return self._folder is not None and Path(f"/proc/{pid}/cwd").readlink().is_relative_to(self._folder)
 
     def cpu_seconds(self) -> dict[str, float]:
         """User and system seconds so far, by role (see :meth:`role`), with those of ended and reaped children."""
@@ -181,8 +189,11 @@ def start(
     patience: float = 60.0,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    folder: Path | None = None,
 ) -> Started:
     """Start ``command`` pinned to ``core`` and wait until ``ready_url`` answers.
+
+    Whatever works in ``folder`` is taken as a part of it, so the folder must be its own.
 
     Raises:
         NotStarted: it ended, or did not answer within ``patience`` seconds.
@@ -201,7 +212,7 @@ def start(
             env={k: v for k, v in os.environ.items() if not k.startswith("AUTERITY_")} | {**(env or {}), MARK: mark},
             start_new_session=True,
         )
-    started = Started(process, Family(process.pid, mark), log)
+    started = Started(process, Family(process.pid, mark, folder), log)
     deadline = time.monotonic() + patience
     while ready_url is not None and not _answers(ready_url):
         if process.poll() is not None or time.monotonic() > deadline:

@@ -59,6 +59,7 @@ def serve(home: Path, *, log: Path, core: int | None, flags: tuple[str, ...] = (
         core=core,
         ready_url=f"{url}/health/ready",
         patience=_PATIENCE_S,
+        folder=home,
     )
     started.family.find_workers(port)
     shown = dict(_SHOWN.findall(_COLOURS.sub("", log.read_text(errors="replace"))))

@@ -136,6 +136,8 @@ class Report:
 
     _COLUMNS = ("Gateway", "per s", "p50 ms", "p99 ms", "added p50", "first chunk", "CPU µs", "worker µs", "CPU/nginx")
 
+    _MEMORY = ("Gateway", "Role", "RSS before, MB", "RSS after, MB", "PSS after, MB")
+
     def show(self) -> None:
         """Print the tables."""
         # Wide enough where the output is a file or a narrow pipe.
@@ -149,6 +151,13 @@ class Report:
             for row in rows:
                 table.add_row(*row)
             console.print(table)
+        if self.memory:
+            memory = Table(title="Memory", title_justify="left")
+            for column in self._MEMORY:
+                memory.add_column(column)
+            for row in self._memory_rows():
+                memory.add_row(*row)
+            console.print(memory)
         for name, reason in self.not_measured.items():
             print(f"not measured: {name}: {reason}")
         if self.outcomes:
@@ -178,7 +187,7 @@ class Report:
         lines = [
             "# The gateway under load",
             "",
-            f"Taken {self.date} with `make bench`: medians of {settings.rounds} interleaved rounds of "
+            f"Taken {self.date}: medians of {settings.rounds} interleaved rounds of "
             f"{settings.seconds:g} s, one worker each. {machine.cores} cores, {machine.cpu}, {machine.memory_gb:g} GB, "
             f"kernel {machine.kernel}, Python {machine.python}; load before {machine.load_before:g}, other work during "
             f"the run {self.foreign_cores:.2f} cores."
@@ -207,8 +216,7 @@ class Report:
             "",
         ]
         if self.memory:
-            columns = ("Gateway", "Role", "RSS before, MB", "RSS after, MB", "PSS after, MB")
-            lines += ["## Memory", "", *_markdown(columns, self._memory_rows()), ""]
+            lines += ["## Memory", "", *_markdown(self._MEMORY, self._memory_rows()), ""]
         if self.soak is not None:
             lines += [
                 f"Soak: {self.soak.seconds:g} s, {self.soak.completed:,} calls, {self.soak.errors} errors; the "

@@ -124,22 +124,31 @@ def test_a_busy_machine_is_told_with_the_figures() -> None:
     assert make_report(rounds("nginx", 18)).note == ""
 
 
-def test_work_of_a_process_that_left_the_tree_is_still_counted_and_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("environment", ["os.environ", "{}"])
+def test_work_of_a_process_that_left_the_tree_is_still_counted_and_ended(tmp_path: Path, environment: str) -> None:
     # The child becomes a daemon, as an embedded database does, and burns CPU; its parent idles.
     script = (
         "import os, sys, time\n"
         "if os.fork() == 0:\n"
         "    os.setsid()\n"
         "    if os.fork(): os._exit(0)\n"
-        "    os.execvp(sys.executable, [sys.executable, '-c', 'while True: pass'])\n"
+        f"    os.chdir({str(tmp_path)!r})\n"
+        f"    os.execve(sys.executable, [sys.executable, '-c', 'while True: pass'], {environment})\n"
         "os.wait()\n"
         "time.sleep(60)\n"
     )
-    started = start([sys.executable, "-c", script], log=tmp_path / "log", core=None)
+    started = start(
+        [sys.executable, "-c", script],
+        log=tmp_path / "log",
+        core=None,
+        folder=tmp_path if environment == "{}" else None,
+    )
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while sum(started.family.cpu_seconds().values()) < 0.3:
             assert time.monotonic() < deadline
+            # As when the workers are looked for, all processes are looked at once more.
+            started.family.find_workers(9)
             time.sleep(0.05)
         members = started.family.processes()
         assert len(members) == 2
