@@ -156,11 +156,18 @@ def test_usage_is_cumulative_and_the_last_word_holds() -> None:
     assert reading.usage == TokenUsage(input=135, output=40, cache_read=100, cache_write=5)
 
 
-def test_a_stream_that_breaks_off_is_billed_for_what_was_told() -> None:
+def test_a_stream_that_breaks_off_is_billed_for_what_came() -> None:
     _, reading = run(START + TEXT[:-30])
     reading.end()
     assert not reading.finished
-    assert reading.usage == TokenUsage(input=125, output=1, cache_read=100)
+    assert reading.usage == TokenUsage(input=125, output=3, cache_read=100, estimated=True)
+    # One delta may hold many tokens.
+    long = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "word " * 80})
+    _, reading = run(START + TEXT + long)
+    assert reading.usage == TokenUsage(input=125, output=103, cache_read=100, estimated=True)
+
+
+def test_a_stream_that_only_lacks_its_last_event_is_complete() -> None:
     _, stopped_reading = run(START + TEXT + END)
     assert not stopped_reading.finished
     stopped_reading.end()

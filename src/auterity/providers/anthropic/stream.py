@@ -58,6 +58,8 @@ class _ErrorEvent(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Event)
 _error_decoder = msgspec.json.Decoder(_ErrorEvent)
 _encode = msgspec.json.Encoder().encode
+_CHARACTERS_PER_TOKEN = 4
+"""Of English text; good enough for an answer that broke off."""
 
 
 class _OpenBlock:
@@ -83,15 +85,17 @@ class AnthropicStreamDecoder:
         "_calls",
         "_created",
         "_cutter",
+        "_delta_characters",
+        "_deltas",
         "_head",
         "_stopped",
+        "_told",
         "_usage",
         "content_bytes",
         "content_events",
         "finished",
         "opening",
         "pending",
-        "usage",
         "usage_chunk",
     )
 
@@ -104,13 +108,29 @@ class AnthropicStreamDecoder:
         self._calls = 0
         self._stopped = False
         self._usage = MessageUsage()
+        self._told = False
+        """The usage at the end of the answer has come."""
+        self._deltas = 0
+        self._delta_characters = 0
         self.finished = False
         self.pending = b""
-        self.usage: TokenUsage | None = None
         self.usage_chunk: bytes | None = None
         self.content_events = 0
         self.content_bytes = 0
         self.opening: tuple[str, int] | None = None
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """What the provider said; until the answer's end, with an estimate of the output.
+
+        ``message_start`` tells the whole input but only the first tokens of the output. An answer that breaks off after
+        it has used what came: at least a token for each delta and one for every four characters.
+        """
+        said = self._usage.total()
+        if said is None or self._told:
+            return said
+        output = max(said.output, self._deltas, -(-self._delta_characters // _CHARACTERS_PER_TOKEN))
+        return msgspec.structs.replace(said, output=output, estimated=True)
 
     def feed(self, data: bytes) -> bytes:
         try:
@@ -170,7 +190,7 @@ class AnthropicStreamDecoder:
         head = {"id": message.id, "object": "chat.completion.chunk", "created": self._created, "model": message.model}
         self._head = b"data: " + _encode(head)[:-1] + b',"choices":[{"index":0,"delta":'
         self.opening = (message.id, self._created)
-        self._meter(message.usage)
+        self._usage.take(message.usage)
         return [self._chunk({"role": "assistant", "content": ""})]
 
     def _block_start(self, event: _Event) -> list[bytes]:
@@ -187,6 +207,8 @@ class AnthropicStreamDecoder:
 
     def _delta(self, event: _Event) -> list[bytes]:
         delta = event.delta or _Delta()
+        self._deltas += 1
+        self._delta_characters += len(delta.text or delta.partial_json or delta.thinking)
         if delta.type == "text_delta":
             return [self._chunk({"content": delta.text})]
         block = self._blocks.get(event.index)
@@ -215,15 +237,12 @@ class AnthropicStreamDecoder:
         return []
 
     def _message_delta(self, event: _Event) -> list[bytes]:
-        self._meter(event.usage)
+        self._usage.take(event.usage)
+        self._told = self._told or event.usage != _ABSENT
         if event.delta is None or event.delta.stop_reason is None:
             return []
         self._stopped = True
         return [self._chunk({}, finish_reason(event.delta.stop_reason))]
-
-    def _meter(self, usage: msgspec.Raw) -> None:
-        self._usage.take(usage)
-        self.usage = self._usage.total()
 
     def _arguments(self, block: _OpenBlock, piece: str) -> bytes:
         return self._chunk({"tool_calls": [{"index": block.calls, "function": {"arguments": piece}}]})
