@@ -61,7 +61,7 @@ def test_any_stream_is_read_or_refused(wire: Wire, events: list[bytes], opening:
     except ProviderRefusal:
         out += decoder.pending
     assert decoder.content_bytes <= len(out)
-    assert b"[DONE]" not in out
+    assert b"data: [DONE]" not in out
 
 
 @EVERY_WIRE
@@ -98,4 +98,4 @@ def test_any_request_is_written_or_refused_by_name(wire: Wire, fields: dict[str,
     else:
         assert request.body.startswith(b"{")
         return
-    assert param
+    assert param is not None
