@@ -115,12 +115,12 @@ class PriceCard:
         at least the sum of its priced parts, so that nothing is charged twice or less than zero.
         """
         cached = usage.cache_read + usage.cache_write
+        audio = usage.input_audio
+        both = usage.cache_read_audio
         if (
-            cached > usage.input
-            or usage.reasoning > usage.output
-            or usage.input_audio
-            or usage.output_audio
-            or usage.cache_read_audio
+            cached + audio - both > usage.input
+            or usage.output_audio + usage.reasoning > usage.output
+            or (both and (both > audio or both > usage.cache_read))
         ):
             usage = self._consistent(usage)
             cached = usage.cache_read + usage.cache_write
