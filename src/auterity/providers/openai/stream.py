@@ -44,6 +44,8 @@ class _GroqExtension(msgspec.Struct):
 
 _chunk_decoder = msgspec.json.Decoder(_Chunk)
 _choices_decoder = msgspec.json.Decoder(list[_Choice])
+_text_decoder = msgspec.json.Decoder(str)
+_number_decoder = msgspec.json.Decoder(float)
 _groq_decoder = msgspec.json.Decoder(_GroqExtension)
 
 
@@ -262,13 +264,13 @@ def _groq_usage(raw: msgspec.Raw) -> TokenUsage | None:
 
 def _text(raw: msgspec.Raw) -> str:
     try:
-        return msgspec.json.decode(raw, type=str)
+        return _text_decoder.decode(raw)
     except UNREADABLE:
         return ""
 
 
 def _seconds(raw: msgspec.Raw) -> int:
     try:
-        return int(msgspec.json.decode(raw, type=float))
+        return int(_number_decoder.decode(raw))
     except (*UNREADABLE, OverflowError):
         return 0
