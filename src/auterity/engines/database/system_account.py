@@ -6,6 +6,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,16 +85,18 @@ def run_as(account: Account | None, command: list[str], stdin: str = "") -> tupl
 def _make_account() -> pwd.struct_passwd:
     program = shutil.which("useradd") or shutil.which("useradd", path="/usr/sbin:/sbin")
     options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
-    if program is not None:
+    deadline = time.monotonic() + 10
+    while program is not None and time.monotonic() < deadline:
         subprocess.run(  # noqa: S603 - fixed arguments
             [program, *options, "--shell", "/usr/sbin/nologin", ACCOUNT_NAME],
             check=False,
             capture_output=True,
         )
-    try:
-        return pwd.getpwnam(ACCOUNT_NAME)
-    except KeyError:
-        raise EmbeddedDatabaseFailed(
-            f"PostgreSQL does not run as root and the system user {ACCOUNT_NAME!r} cannot be made. Make it, run "
-            "Auterity as an ordinary user, or give a --database-url."
-        ) from None
+        with suppress(KeyError):
+            return pwd.getpwnam(ACCOUNT_NAME)
+        # Another server may be making it at this moment and hold the lock of the account file.
+        time.sleep(0.2)
+    raise EmbeddedDatabaseFailed(
+        f"PostgreSQL does not run as root and the system user {ACCOUNT_NAME!r} cannot be made. Make it, run "
+        "Auterity as an ordinary user, or give a --database-url."
+    )
