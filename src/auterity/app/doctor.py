@@ -10,7 +10,6 @@ import stat
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 import httpx2
 
@@ -18,6 +17,7 @@ from auterity.app.home import Home, Serving
 from auterity.app.listener import AddressUnusable, bind
 from auterity.app.settings import Settings
 from auterity.engines.counters.selection import counters_for
+from auterity.engines.spool.segments import used_bytes
 from auterity.kit.clock import Clock, SystemClock
 from auterity.kit.errors import AuterityError
 from auterity.platform.usage.status import read_status
@@ -108,7 +108,7 @@ def _home(home: Home) -> Iterator[Finding]:
 def _disk(settings: Settings, home: Home) -> Iterator[Finding]:
     where = next(path for path in (home.path, *home.path.parents) if path.exists())
     free = shutil.disk_usage(where).free
-    waiting = _bytes_in(home.spool)
+    waiting = used_bytes(home.spool) if home.spool.is_dir() else 0
     needed = settings.spool_max_bytes - waiting
     told = f"{_size(free)} free at {where}"
     if free < 512 * _MIB:
@@ -129,7 +129,7 @@ def _disk(settings: Settings, home: Home) -> Iterator[Finding]:
     yield Finding(
         "spool",
         state,
-        f"{_size(waiting)} of usage wait on disk, {share:.0%} of what may",
+        f"takes {_size(waiting)} on disk, {share:.0%} of what it may",
         "" if state is State.OK else "See that the database can be reached and the server runs: it collects then.",
     )
 
@@ -210,16 +210,6 @@ async def _redis(settings: Settings, home: Home) -> Finding:
     finally:
         await counters.close()
     return Finding("redis", State.OK, f"answers in {took:.1f} ms, connecting included")
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue  # collected at this moment
-    return total
 
 
 def _size(count: int) -> str:

@@ -5,7 +5,9 @@ Exit codes: 0 done; 1 it failed, and the one sentence on stderr says why; 2 the 
 """
 
 import importlib
+import os
 import sys
+import traceback
 from dataclasses import dataclass
 
 import typer
@@ -80,7 +82,17 @@ def application(wanted: str | None) -> typer.Typer:
 def main() -> None:
     """The entry point of the program."""
     wanted = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-    application(wanted)()
+    try:
+        application(wanted)()
+    except Exception as error:
+        # The process's edge. What a person did wrong has been told before; this is a defect of ours.
+        if os.environ.get("AUTERITY_LOG_LEVEL") == "debug":
+            raise
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        sys.exit(
+            f"error: something went wrong inside Auterity ({type(error).__name__} at {where.name}). "
+            "Run it again with AUTERITY_LOG_LEVEL=debug, and report what it prints."
+        )
 
 
 def _unloaded() -> None:
