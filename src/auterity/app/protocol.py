@@ -11,16 +11,21 @@ the work of uvicorn's keep-alive timers, which are two calls to the loop for eac
 import asyncio
 import http
 import logging
-from typing import ClassVar, cast
+import urllib.parse
+from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import WeakSet
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from auterity.app.cycle import GatewayCycle
 from auterity.gateway.wire.openai import error_body
 from auterity.kit.errors import AuterityError, InvalidRequest
 from auterity.kit.ids import new_id
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 __all__ = [
     "GatewayProtocol",
@@ -168,7 +173,7 @@ class GatewayProtocol(HttpToolsProtocol):
             raise fault
         self._deadline = 0
         self._in_body = True
-        super().on_headers_complete()
+        self._begin_cycle()
         self._answering = True
 
     def on_body(self, body: bytes) -> None:
@@ -196,6 +201,40 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(MalformedRequest(msg))
+
+    def _begin_cycle(self) -> None:
+        """Hand the request on as uvicorn does, without what is not used here: WebSockets, a root path."""
+        parser = cast("httptools.HttpRequestParser", self.parser)
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        raw_path = url.path or b"/"
+        path = raw_path.decode("ascii")
+        scope = self.scope
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = url.query or b""
+        app = cast("ASGI3Application", self.app)  # pyright: ignore[reportUnknownMemberType] - uvicorn leaves it open
+        before = cast("GatewayCycle | None", self.cycle)
+        self.cycle = GatewayCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, app))
 
     # --- refusing ---
 
