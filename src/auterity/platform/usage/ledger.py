@@ -63,7 +63,11 @@ class FileEntry:
 def _upsert(table: Table) -> str:
     names = ("tenant_id", "starts_at", "series", *DIMENSIONS, *MEASURES)
     types = ("text[]", "timestamptz[]", "bytea[]", *["text[]"] * len(DIMENSIONS), *["bigint[]"] * len(MEASURES))
-    arrays = ", ".join(f"CAST(:{name} AS {kind})" for name, kind in zip(names, types, strict=True))
+    # Numbers go as PostgreSQL's text for an array: the driver looks at each member of a list, ten times as long.
+    arrays = ", ".join(
+        f"CAST(CAST(:{name} AS text) AS bigint[])" if kind == "bigint[]" else f"CAST(:{name} AS {kind})"
+        for name, kind in zip(names, types, strict=True)
+    )
     sums = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in MEASURES)
     # Only names from this package go into the text; every value is a parameter.
     return (
@@ -252,6 +256,9 @@ def _parameters(rollup: Rollup) -> Mapping[str, object]:
         "tenant_id": rollup.tenant_id,
         "starts_at": rollup.starts_at,
         "series": rollup.series,
-        **dict(zip(DIMENSIONS, rollup.dimensions, strict=True)),
-        **dict(zip(MEASURES, rollup.measures, strict=True)),
+        **{name: list(column) for name, column in zip(DIMENSIONS, rollup.dimensions, strict=True)},
+        **{
+            name: "{" + ",".join(map(str, map(int, column))) + "}"
+            for name, column in zip(MEASURES, rollup.measures, strict=True)
+        },
     }

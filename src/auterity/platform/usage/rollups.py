@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from operator import add
 
-from auterity.platform.usage.dimensions import DIMENSIONS, LATENCY_BUCKETS, MEASURES
+from auterity.platform.usage.dimensions import LATENCY_BUCKETS
 from auterity.platform.usage.event import UsageEvent
 
 __all__ = ["DAY_US", "HOUR_US", "Rollup", "Totals", "by_day", "by_hour", "measures_of", "rows_of"]
@@ -29,9 +29,9 @@ class Rollup:
     starts_at: Sequence[datetime]
     series: Sequence[bytes]
     dimensions: Sequence[Sequence[str]]
-    """One column for each of ``DIMENSIONS``."""
+    """One column for each of ``DIMENSIONS``, or none where there are no rows."""
     measures: Sequence[Sequence[int]]
-    """One column for each of ``MEASURES``."""
+    """One column for each of ``MEASURES``, or none where there are no rows."""
 
 
 def measures_of(event: UsageEvent) -> tuple[int, ...]:
@@ -105,8 +105,8 @@ def rows_of(totals: Totals) -> Rollup:
         tenant_id=[row[0] for row in rows],
         starts_at=[_EPOCH + timedelta(microseconds=row[1]) for row in rows],
         series=[row[2] for row in rows],
-        dimensions=[[row[3][n] for row in rows] for n in range(len(DIMENSIONS))],
-        measures=[[int(row[4][n]) for row in rows] for n in range(len(MEASURES))],
+        dimensions=list(zip(*(row[3] for row in rows), strict=True)),
+        measures=list(zip(*(row[4] for row in rows), strict=True)),
     )
 
 

@@ -53,8 +53,10 @@ def implausible(event: UsageEvent) -> str | None:
 
 def without_nul(event: UsageEvent) -> UsageEvent:
     """The event with U+FFFD for each NUL in what roll-ups group by: PostgreSQL's text cannot hold it."""
-    grouped = (event.user_id, event.requested_model, event.model, event.provider, event.endpoint, event.outcome)
-    if not any("\0" in text for text in grouped):
+    if (
+        "\0"
+        not in event.user_id + event.requested_model + event.model + event.provider + event.endpoint + event.outcome
+    ):
         return event
     cleaned = {name: getattr(event, name).replace("\0", "\ufffd") for name in _GROUPED}
     return msgspec.structs.replace(event, **cleaned)
@@ -66,5 +68,8 @@ def columns_of(events: Sequence[UsageEvent]) -> dict[str, Sequence[object]]:
         column.name: [getattr(event, column.name) for event in events] for column in EVENT_COLUMNS
     }
     columns["tags"] = [list(event.tags.items()) for event in events]
-    columns["attempts"] = [[msgspec.structs.asdict(attempt) for attempt in event.attempts] for event in events]
+    names = Attempt.__struct_fields__
+    columns["attempts"] = [
+        [{name: getattr(attempt, name) for name in names} for attempt in event.attempts] for event in events
+    ]
     return columns
