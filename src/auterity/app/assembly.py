@@ -159,7 +159,7 @@ def _pipeline(
 ) -> Pipeline:
     return Pipeline(
         authenticate=Authenticate(plans, partial(hash_secret, services.key_pepper), note_use, clock),
-        admit=Admit(recorder, counters, MemoryCounters(clock), Spending(services.database, clock), clock),
+        admit=Admit(recorder, counters, MemoryCounters(clock), Spending(services.database, clock)),
         govern=Govern(),
         recall=Recall(),
         route=Route(random.Random()),  # noqa: S311 - spreads load, guards nothing

@@ -1,6 +1,5 @@
 """The exchange: the one value that travels through the pipeline. A stage reads what earlier stages wrote."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -67,7 +66,7 @@ class Exchange:
     rate: RateDecision | None = None
     body: bytes = b""
     inbound: Inbound | None = None
-    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    tags: dict[str, str] = field(default_factory=dict[str, str])
     model: ModelPlan | None = None
     hold: Hold | None = None
 
@@ -86,6 +85,8 @@ class Exchange:
     usage: TokenUsage | None = None
     answer: bytes = b""
     """A plain call's whole answer, sent once the call is recorded."""
+    ours_ns: int = 0
+    """Our own work within attempts, such as reading what came."""
     provider_ns: int = 0
     """Time spent waiting for providers, and for the client to take what was streamed."""
     first_byte_ns: int = 0

@@ -195,24 +195,27 @@ class PlanCache:
     async def _load_key(self, name: str) -> KeyPlan | None:
         return await self._loader.key(bytes.fromhex(name))
 
-    async def key(self, secret_hash: bytes) -> KeyPlan | None:
-        """The key with this hash, or None.
+    def at_hand(self, secret_hash: bytes) -> tuple[KeyPlan, TenantPlan] | None:
+        """The key with this hash and its tenant's plan, where both are fresh: what nearly every call finds."""
+        key = self._keys.fresh(secret_hash.hex())
+        if key is None or key.value is None:
+            return None
+        plan = self._tenants.fresh(key.value.tenant_id)
+        return None if plan is None else (key.value, plan.value)
+
+    async def find(self, secret_hash: bytes) -> tuple[KeyPlan, TenantPlan] | None:
+        """The key with this hash and its tenant's plan, read where they are not at hand; None: there is no such key.
 
         Raises:
-            DatabaseUnavailable: it is not at hand and cannot be read.
+            DatabaseUnavailable: they are not at hand and cannot be read.
         """
         name = secret_hash.hex()
         slot = self._keys.fresh(name)
-        return slot.value if slot is not None else await self._keys.get(name)
-
-    async def tenant(self, tenant_id: str) -> TenantPlan:
-        """The tenant's plan.
-
-        Raises:
-            DatabaseUnavailable: it is not at hand and cannot be read.
-        """
-        slot = self._tenants.fresh(tenant_id)
-        return slot.value if slot is not None else await self._tenants.get(tenant_id)
+        key = slot.value if slot is not None else await self._keys.get(name)
+        if key is None:
+            return None
+        plan = self._tenants.fresh(key.tenant_id)
+        return key, plan.value if plan is not None else await self._tenants.get(key.tenant_id)
 
     def changed(self, tenant_id: str) -> None:
         """What is known of this tenant is out of date (``*``: of all). It is read again on next use."""

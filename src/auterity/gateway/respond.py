@@ -2,11 +2,10 @@
 
 import msgspec
 
-from auterity.engines.counters.port import Rate
 from auterity.gateway.exchange import Exchange, Outcome
 from auterity.gateway.reply import Header
 from auterity.gateway.wire import openai
-from auterity.gateway.wire.headers import cost_header, rate_headers, retry_header
+from auterity.gateway.wire.headers import cost_header, per_minute_rate, rate_headers, retry_header
 from auterity.kit.clock import Clock
 from auterity.kit.money import format_dollars
 
@@ -40,7 +39,7 @@ def _common(exchange: Exchange, now_ns: int) -> list[Header]:
     if exchange.served is not None:
         headers.append((b"x-auterity-model", exchange.served.target.public_model.encode()))
     if exchange.rate is not None and exchange.key is not None and exchange.key.requests_per_minute is not None:
-        headers.extend(rate_headers(Rate(exchange.key.requests_per_minute), exchange.rate))
+        headers.extend(rate_headers(per_minute_rate(exchange.key.requests_per_minute), exchange.rate))
     return headers
 
 

@@ -49,10 +49,11 @@ class Authenticate:
         return key, plan
 
     async def _find(self, headers: Mapping[bytes, bytes]) -> tuple[KeyPlan, TenantPlan]:
-        key = await self._plans.key(self._hash_secret(_presented(headers)))
-        if key is None:
+        secret_hash = self._hash_secret(_presented(headers))
+        found = self._plans.at_hand(secret_hash) or await self._plans.find(secret_hash)
+        if found is None:
             raise InvalidApiKey("Incorrect API key provided. Check it with your administrator, or create a new one.")
-        return key, await self._plans.tenant(key.tenant_id)
+        return found
 
     def _check(self, key: KeyPlan, plan: TenantPlan) -> None:
         if key.revoked:

@@ -6,7 +6,7 @@ and is billed exactly, because providers bill it anyway; a stream is cut off at 
 
 import msgspec
 
-from auterity.engines.http.port import FailureKind, HttpRequest, HttpResponse, TransportError
+from auterity.engines.http.port import FailureKind, HttpResponse, TransportError
 from auterity.gateway.errors import (
     ProviderMisconfigured,
     ProviderTimeout,
@@ -67,21 +67,23 @@ class Call:
             request = msgspec.structs.replace(request, headers=(*request.headers, traceparent))
         exchange.served = deployment
         begun = self._now()
+        ours_before = exchange.ours_ns
         # What stands when neither an answer nor an error came: the client left.
         status, code = 0, "cancelled"
         response: HttpResponse | None = None
         try:
-            response = await self._send(exchange, deployment, request)
+            response = await deployment.transport.send(request, deployment.timeouts)
             status = response.status
             if not 200 <= status < 300:
-                body = await self._read(exchange, response, _ERROR_LIMIT)
-                raise deployment.wire.refusal(status, response.headers, body)
+                raise deployment.wire.refusal(status, response.headers, await response.read(_ERROR_LIMIT))
             if exchange.call.stream:
-                await self._stream(exchange, deployment, response)
+                await self._stream(exchange, deployment, response, begun)
             else:
-                body = await self._read(exchange, response, _ANSWER_LIMIT)
+                body = await response.read(_ANSWER_LIMIT)
+                arrived = self._now()
                 answer = deployment.wire.answer(exchange.call, deployment.target, body)
                 exchange.answer, exchange.usage = answer.body, answer.usage
+                exchange.ours_ns += self._now() - arrived
             code = ""
         except AuterityError as error:
             code = error.code
@@ -89,51 +91,32 @@ class Call:
         finally:
             if code and response is not None:
                 response.abort()
-            latency_us = (self._now() - begun) // 1000
+            took = self._now() - begun
+            exchange.provider_ns += took - (exchange.ours_ns - ours_before)
             after_us = (begun - exchange.started_ns) // 1000
-            exchange.attempts.append(Attempt(deployment.id, deployment.provider, status, latency_us, code, after_us))
+            exchange.attempts.append(Attempt(deployment.id, deployment.provider, status, took // 1000, code, after_us))
 
-    async def _send(self, exchange: Exchange, deployment: DeploymentPlan, request: HttpRequest) -> HttpResponse:
-        begun = self._now()
-        try:
-            return await deployment.transport.send(request, deployment.timeouts)
-        finally:
-            exchange.provider_ns += self._now() - begun
-
-    async def _read(self, exchange: Exchange, response: HttpResponse, limit: int) -> bytes:
-        begun = self._now()
-        try:
-            return await response.read(limit)
-        finally:
-            exchange.provider_ns += self._now() - begun
-
-    async def _stream(self, exchange: Exchange, deployment: DeploymentPlan, response: HttpResponse) -> None:
+    async def _stream(self, exchange: Exchange, deployment: DeploymentPlan, response: HttpResponse, begun: int) -> None:
         now, reply = self._now, exchange.reply
         decoder = exchange.decoder = deployment.wire.decoder(exchange.call, deployment.target)
         refusal: ProviderRefusal | None = None
-        begun = now()
-        ours = 0
-        try:
-            while not decoder.finished and refusal is None:
-                data = await response.chunk()
-                arrived = now()
-                if not data:
-                    decoder.end()
-                    break
-                try:
-                    frames = decoder.feed(data)
-                except ProviderRefusal as error:
-                    frames, refusal = decoder.pending, error
-                ours += now() - arrived
-                if frames:
-                    if not reply.started:
-                        exchange.first_byte_ns = arrived
-                        exchange.provider_ns += arrived - begun
-                        begun = arrived
-                        await reply.start(200, stream_headers(exchange, now()))
-                    await reply.write(frames)
-        finally:
-            exchange.provider_ns += now() - begun - ours
+        while not decoder.finished and refusal is None:
+            data = await response.chunk()
+            arrived = now()
+            if not data:
+                decoder.end()
+                break
+            try:
+                frames = decoder.feed(data)
+            except ProviderRefusal as error:
+                frames, refusal = decoder.pending, error
+            exchange.ours_ns += now() - arrived
+            if frames:
+                if not reply.started:
+                    exchange.first_byte_ns = arrived
+                    waited = arrived - begun  # the wait for this attempt is not in the account yet
+                    await reply.start(200, stream_headers(exchange, now() - waited))
+                await reply.write(frames)
         if refusal is not None:
             raise refusal
         if not decoder.finished:
@@ -144,7 +127,9 @@ class Call:
 def _another_may_serve(error: AuterityError) -> bool:
     """The fault is this provider's, or this provider's limits; what the client got wrong is wrong everywhere."""
     if isinstance(error, ProviderRefusal):
-        return error.provider_status in _PROVIDERS_FAULT or error.provider_status >= 500
+        status = error.provider_status
+        # A success that cannot be read (a proxy's page, half an answer) is the provider's fault too.
+        return status < 400 or status in _PROVIDERS_FAULT or status >= 500
     return True
 
 
@@ -175,6 +160,5 @@ def _for_refused(refusal: ProviderRefusal, model: str) -> AuterityError:
         )
     if 400 <= status < 500 and status != 408:
         return RefusedByProvider(refusal.message, status=status, code=refusal.provider_code, param=refusal.param)
-    return ProviderUnavailable(
-        f"The provider of '{model}' failed ({status}). Try again.", retry_after=refusal.retry_after
-    )
+    what = f"failed ({status})" if status >= 400 else "gave an answer that cannot be read"
+    return ProviderUnavailable(f"The provider of '{model}' {what}. Try again.", retry_after=refusal.retry_after)

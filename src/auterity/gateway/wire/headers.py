@@ -1,10 +1,18 @@
 """The headers of the gateway's answers."""
 
+from functools import lru_cache
+
 from auterity.engines.counters.port import Rate, RateDecision
 from auterity.gateway.reply import Header
 from auterity.kit.money import format_dollars
 
-__all__ = ["cost_header", "rate_headers", "reset_text", "retry_header"]
+__all__ = ["cost_header", "per_minute_rate", "rate_headers", "reset_text", "retry_header"]
+
+
+@lru_cache(maxsize=1024)
+def per_minute_rate(limit: int) -> Rate:
+    """A rate of so many requests per minute."""
+    return Rate(limit)
 
 
 def reset_text(seconds: float) -> str:

@@ -61,7 +61,7 @@ def header_tags(header: bytes) -> dict[str, str]:
     return tags
 
 
-def merge_tags(*sources: Mapping[str, str]) -> Mapping[str, str]:
+def merge_tags(*sources: Mapping[str, str]) -> dict[str, str]:
     """One set of tags out of several, the first source winning, within what one usage event can hold (8 KiB)."""
     filled = [source for source in sources if source]
     if not filled:
