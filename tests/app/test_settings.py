@@ -106,9 +106,8 @@ def test_broken_yaml_names_the_line(home: Path) -> None:
 
 
 def test_a_file_made_to_exhaust_the_reader_is_refused(home: Path) -> None:
-    assert problems(home, "port: " + "[" * 5000 + "]" * 5000) == [
-        "auterity.yaml:1: port takes one value, not a nested structure"
-    ]
+    told = problems(home, "port: " + "[" * 100_000)
+    assert told == ["auterity.yaml:1: nested too deeply; a settings file is lines of the form setting: value"]
     assert problems(home, "#" * 300_000) == ["auterity.yaml: longer than 256 KiB; this is not a settings file"]
     (home / "auterity.yaml").write_bytes(b"\xff\xfe\x00\xd8")
     assert problems(home) == ["auterity.yaml: not a text file in UTF-8"]
@@ -132,15 +131,15 @@ def test_sizes_are_written_in_their_units(home: Path, text: str, expected: int) 
     assert read(home, f"spool_max_bytes: {text}\n").spool_max_bytes == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [("30", 30), ("30s", 30), ("5m", 300), ("1.5h", 5400), ("1500ms", 1.5)])
+@pytest.mark.parametrize(("text", "expected"), [("30", 30), ("30s", 30), ("5m", 300), ("0.5h", 1800), ("1500ms", 1.5)])
 def test_durations_are_written_in_their_units(home: Path, text: str, expected: float) -> None:
-    assert read(home, flags={"request_timeout_s": text}).request_timeout_s == expected
+    assert read(home, flags={"shutdown_grace_s": text}).shutdown_grace_s == expected
 
 
 @pytest.mark.parametrize("text", ["inf", "nan", "-1", "1e3", "10 parsecs", "9" * 400, "1.2.3", "0x10", "١"])
 def test_what_is_no_quantity_is_refused(home: Path, text: str) -> None:
-    told = problems(home, flags={"spool_max_bytes": text, "request_timeout_s": text, "port": text})
-    assert [problem.split(":")[0] for problem in told] == ["--spool-max-bytes", "--request-timeout-s", "--port"]
+    told = problems(home, flags={"spool_max_bytes": text, "shutdown_grace_s": text, "port": text})
+    assert [problem.split(":")[0] for problem in told] == ["--spool-max-bytes", "--shutdown-grace-s", "--port"]
 
 
 def test_switches_and_lists_read_as_people_write_them(home: Path) -> None:
@@ -205,10 +204,10 @@ def test_a_named_file_may_set_the_home_and_paths_start_from_the_file(tmp_path: P
 
 
 def test_settings_reach_a_child_process_whole(home: Path) -> None:
-    settings = read(home, "port: 1\nrequest_timeout_s: 2m\n", AUTERITY_MASTER_KEY=KEY)
+    settings = read(home, "port: 1\nshutdown_grace_s: 2m\n", AUTERITY_MASTER_KEY=KEY)
     assert Settings.from_json(settings.to_json()) == settings
     assert settings.changed(Settings.from_json(settings.to_json())) == frozenset()
-    assert settings.changed(read(home, "port: 2\n")) == {"port", "request_timeout_s", "master_key"}
+    assert settings.changed(read(home, "port: 2\n")) == {"port", "shutdown_grace_s", "master_key"}
 
 
 @given(st.text(max_size=200))

@@ -13,6 +13,7 @@ import yaml
 __all__ = ["NotSettings", "SettingLine", "read_lines"]
 
 _LIMIT = 256 << 10
+_DEEPEST = 16
 
 
 class NotSettings(Exception):
@@ -53,8 +54,13 @@ def read_lines(path: Path) -> list[SettingLine]:
 
 def _plain(path: Path, raw: bytes) -> Iterator[yaml.Event]:
     """The parser's events, without what a settings file has no use for."""
+    depth = 0
     for event in yaml.parse(raw, Loader=yaml.SafeLoader):
         where = f"{path}:{_line(event)}"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            # The scanner's work grows with the square of the depth.
+            raise NotSettings(f"{where}: nested too deeply; a settings file is lines of the form setting: value")
         if getattr(event, "anchor", None) is not None:
             raise NotSettings(f"{where}: anchors and aliases are not allowed; write the value out")
         if getattr(event, "tag", None) is not None:

@@ -148,9 +148,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_limit_bytes: Annotated[int, Spec("The longest request body.", Kind.SIZE, minimum=1 * KIB, maximum=1 * GIB)] = (
         10 * MIB
     )
-    request_timeout_s: Annotated[
-        float, Spec("The longest that one call may take, streams included.", Kind.DURATION, minimum=1, maximum=86400)
-    ] = 600.0
     shutdown_grace_s: Annotated[
         float, Spec("How long running calls may take to finish on shutdown.", Kind.DURATION, minimum=0, maximum=3600)
     ] = 30.0

@@ -39,6 +39,8 @@ STOPPED, UNABLE, FORCED = 0, 1, 3
 
 _DATABASE_WATCH_S = 1.0
 _COLLECTOR_GRACE_S = 30.0
+_SAME_SIGNAL_S = 0.5
+"""A signal so soon after the first is its echo: terminals, make and timeout send theirs to the whole process group."""
 
 Result = TypeVar("Result")
 
@@ -81,6 +83,7 @@ class Supervisor:
         self._reload_task: asyncio.Task[None] | None = None
         self._cleared = asyncio.Event()
         self._stop_asked = asyncio.Event()
+        self._asked_at = 0.0
         self._forced = False
 
     async def run(self) -> int:
@@ -107,6 +110,8 @@ class Supervisor:
             orderly = await self._shut_down()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
+                # All is stopped; a signal that comes now must not change the exit code.
+                signal.signal(number, signal.SIG_IGN)
         return STOPPED if orderly and not self._forced else FORCED
 
     async def _start(self) -> None:
@@ -171,6 +176,9 @@ class Supervisor:
         if not self._stop_asked.is_set():
             _logger.info("%s: stopping; calls may take %g s to finish", _name(number), self._settings.shutdown_grace_s)
             self._stop_asked.set()
+            self._asked_at = asyncio.get_running_loop().time()
+            return
+        if asyncio.get_running_loop().time() - self._asked_at < _SAME_SIGNAL_S:
             return
         _logger.warning("%s again: stopping by force", _name(number))
         self._forced = True
