@@ -23,6 +23,7 @@ class QuickProtocol(GatewayProtocol):
     """The same with times that a test can wait for."""
 
     head_timeout_s = 0.3
+    body_timeout_s = 0.3
     sweep_every_s = 0.02
 
 
@@ -313,6 +314,37 @@ async def test_a_head_that_drips_is_given_up(worker: Worker) -> None:
     assert refusal(answer) == (408, "request_timeout")
     assert worker.app.asked == []
     dripping.cancel()
+    writer.close()
+
+
+async def test_a_body_that_drips_is_given_up(worker: Worker) -> None:
+    reader, writer = await worker.connect()
+    started = time.monotonic()
+
+    async def drip() -> None:
+        with contextlib.suppress(ConnectionError):
+            writer.write(HEAD + b"Content-Length: 100000\r\n\r\n")
+            while True:
+                writer.write(b"a")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    dripping = asyncio.create_task(drip())
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert 0.25 < time.monotonic() - started < 2
+    assert refusal(answer) == (408, "request_timeout")
+    dripping.cancel()
+    writer.close()
+
+
+async def test_a_body_that_comes_fast_enough_may_take_long(worker: Worker) -> None:
+    reader, writer = await worker.connect()
+    writer.write(HEAD + b"Content-Length: 81920\r\n\r\n")
+    for _ in range(20):
+        writer.write(b"a" * 4096)  # worth a second each
+        await writer.drain()
+        await asyncio.sleep(0.03)
+    assert b" 200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)
     writer.close()
 
 

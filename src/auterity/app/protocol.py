@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 __all__ = [
+    "BodyTimeout",
     "GatewayProtocol",
     "HeadTimeout",
     "HeadTooLarge",
@@ -67,6 +68,13 @@ class HeadTimeout(InvalidRequest):
     status = 408
 
 
+class BodyTimeout(InvalidRequest):
+    """The request's body came too slowly."""
+
+    code = "request_timeout"
+    status = 408
+
+
 class TransferCodingUnknown(InvalidRequest):
     """The body is encoded in a way that is not understood here."""
 
@@ -88,6 +96,10 @@ class GatewayProtocol(HttpToolsProtocol):
     """Bytes of request line and header fields."""
     head_timeout_s: ClassVar[float] = 15.0
     """From the first byte of a head, or from the connection's start, to the head's end."""
+    body_timeout_s: ClassVar[float] = 15.0
+    """From the head's end to the body's end, ..."""
+    body_rate: ClassVar[float] = 4096
+    """... and a second more for so many bytes that have come: who sends at least as fast is never too slow."""
     sweep_every_s: ClassVar[float] = 1.0
 
     _deadline = 0.0
@@ -171,18 +183,20 @@ class GatewayProtocol(HttpToolsProtocol):
         if fault is not None:
             self._fault = fault
             raise fault
-        self._deadline = 0
+        self._deadline = self.loop.time() + self.body_timeout_s
         self._in_body = True
         self._begin_cycle()
         self._answering = True
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
+        self._deadline += len(body) / self.body_rate
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._progress = True
         self._in_body = False
+        self._deadline = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -307,6 +321,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._deadline = 0
         if self._in_head and not self._refused:
             self._refuse(HeadTimeout(f"The request's head did not come within {self.head_timeout_s:g} seconds."))
+        elif self._in_body and not self._refused:
+            if self.flow.read_paused:  # it is we who do not read
+                self._deadline = now + self.body_timeout_s
+                return
+            self._refuse(BodyTimeout("The request's body came too slowly."))
         elif not self.transport.is_closing():
             self.transport.close()
 
