@@ -96,6 +96,14 @@ async def test_a_providers_failure_makes_the_next_one_serve(bench: Bench, script
     assert event.deployment_id == "second"
 
 
+async def test_an_answer_that_cannot_be_read_makes_the_next_one_serve(bench: Bench, scripted: Scripted) -> None:
+    bench.model(bench.deployment("first", weight=1), bench.deployment("second", weight=0))
+    bench.plays(scripted(200, b"<html>"), scripted(200, ANSWER))
+    assert (await bench.send(CHAT)).status == 200
+    assert [attempt.status for attempt in bench.ledger.event.attempts] == [200, 200]
+    assert bench.ledger.event.deployment_id == "second"
+
+
 @pytest.mark.parametrize("kind", list(FailureKind))
 async def test_a_broken_connection_makes_the_next_one_serve(
     bench: Bench, scripted: Scripted, kind: FailureKind
