@@ -175,6 +175,7 @@ def test_another_gateways_key_is_taken_from_stdin(ready: Cli) -> None:
         (("keys", "revoke", "nobody"), 1, "There is no key named 'nobody'"),
         (("keys", "create", "x", "--rpm", "0"), 2, "requests_per_minute: Input should be greater than"),
         (("keys", "create", "x", "--monthly-budget", "much"), 2, "--monthly-budget must be an amount"),
+        (("keys", "create", "x", "--monthly-budget", "10000000"), 2, "at most 9,000,000 US dollars a month"),
         (("keys", "create", "x", "--expires", "soon"), 2, "--expires must be a duration"),
         (("keys", "list", "--tenant", "nowhere"), 1, "nowhere"),
         (("models", "add", "m", "-p", "new"), 2, "Give --base-url"),
