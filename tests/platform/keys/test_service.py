@@ -11,11 +11,13 @@ import pytest_asyncio
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import text
 
+from auterity.engines.counters.errors import MAX_AMOUNT
 from auterity.engines.database.listen import PlanListener
 from auterity.engines.database.sessions import Database
 from auterity.kit.clock import ManualClock
 from auterity.kit.errors import InvalidRequest
 from auterity.kit.ids import new_id
+from auterity.kit.money import nanos
 from auterity.platform.keys.errors import KeyNotFound, KeyRevoked, OwnerUnknown, SecretRefused
 from auterity.platform.keys.schemas import KeyCreate, KeyPatch
 from auterity.platform.keys.secret import hash_secret, is_well_formed
@@ -309,3 +311,12 @@ async def test_every_change_of_a_key_is_announced_and_a_mark_of_use_is_not(
 def test_what_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         KeyCreate.model_validate({"name": "k", **wrong})
+
+
+@pytest.mark.parametrize("shape", [KeyCreate, KeyPatch])
+def test_a_budget_beyond_what_the_counters_can_hold_is_refused(shape: type[KeyCreate] | type[KeyPatch]) -> None:
+    most = shape.model_validate({"name": "k", "monthly_budget_usd": "9000000"}).monthly_budget_usd
+    assert most is not None
+    assert nanos(most) < MAX_AMOUNT
+    with pytest.raises(ValidationError, match="at most 9,000,000 US dollars a month"):
+        shape.model_validate({"name": "k", "monthly_budget_usd": "9000000.000000001"})

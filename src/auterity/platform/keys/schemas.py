@@ -11,12 +11,16 @@ from auterity.kit.schemas import Schema
 __all__ = ["KeyCreate", "KeyOut", "KeyPatch", "KeyWithSecret", "RotationRequest", "SecretOut"]
 
 _MOST_TAGS = 16
+_MOST_USD = 9_000_000
+"""The shared counters hold 2^53 - 1 nano-dollars, some $9.007 million."""
 
 
-def _nano_exact(amount: Decimal) -> Decimal:
+def _countable(amount: Decimal) -> Decimal:
     exponent = amount.as_tuple().exponent
     if not isinstance(exponent, int) or exponent < -9:
         raise ValueError("at most nine decimal places")
+    if amount > _MOST_USD:
+        raise ValueError(f"a key's budget is at most {_MOST_USD:,} US dollars a month; leave it out for no limit")
     return amount
 
 
@@ -35,8 +39,8 @@ ModelNames = Annotated[
 RequestsPerMinute = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Budget = Annotated[
     Decimal,
-    Field(ge=0, le=1_000_000_000, description="US dollars per calendar month (UTC); hard."),
-    AfterValidator(_nano_exact),
+    Field(ge=0, description=f"US dollars per calendar month (UTC), at most {_MOST_USD:,}; hard."),
+    AfterValidator(_countable),
 ]
 UserId = Annotated[str, StringConstraints(pattern=r"^usr_[0-9a-f]{32}$")]
 
