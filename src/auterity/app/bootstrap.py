@@ -3,12 +3,11 @@
 from auterity.app.banner import FirstRun
 from auterity.app.services import build_services
 from auterity.app.settings import Settings
-from auterity.engines.database.sessions import Database
+from auterity.engines.database.sessions import Database, Scope
 from auterity.engines.http.pool import HttpPool
 from auterity.kit.clock import SystemClock
 from auterity.platform.bootstrap import bootstrap as make_first_access
 from auterity.platform.identity.principal import Principal
-from auterity.platform.models.endpoints import actor_scope
 from auterity.platform.models.sandbox import seed_sandbox
 
 __all__ = ["bootstrap"]
@@ -25,15 +24,16 @@ async def bootstrap(settings: Settings, database_url: str) -> FirstRun | None:
     pool = HttpPool()
     try:
         services = build_services(settings, database, pool, clock)
+        models: list[str] = []
+
+        async def seed(scope: Scope) -> None:
+            actor = Principal("", scope.tenant_id, frozenset({"owner"}), operator=True)
+            models.extend(await seed_sandbox(scope, actor, services.models.providers, services.models.catalogue))
+
         access = await make_first_access(
-            database, tenants=services.tenants, identity=services.identity, keys=services.keys
+            database, tenants=services.tenants, identity=services.identity, keys=services.keys, seed=seed
         )
-        if access is None:
-            return None
-        actor = Principal("", access.tenant_id, frozenset({"owner"}), operator=True)
-        async with actor_scope(database, actor) as scope:
-            models = await seed_sandbox(scope, actor, services.models.providers, services.models.catalogue)
-        return FirstRun(access.email, access.password, access.api_key, models[0])
+        return None if access is None else FirstRun(access.email, access.password, access.api_key, models[0])
     finally:
         await pool.close()
         await database.close()

@@ -1,10 +1,11 @@
 """The first start: a tenant, an administrator who is the platform's operator, and a virtual key."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
-from auterity.engines.database.sessions import Database
+from auterity.engines.database.sessions import Database, Scope
 from auterity.platform.identity.passwords import new_password
 from auterity.platform.identity.repository import IdentityRepository
 from auterity.platform.identity.service import IdentityService
@@ -38,6 +39,7 @@ async def bootstrap(
     tenants: TenantService,
     identity: IdentityService,
     keys: KeyService,
+    seed: Callable[[Scope], Awaitable[None]] | None = None,
     email: str = FIRST_EMAIL,
     password: str | None = None,
 ) -> FirstAccess | None:
@@ -48,6 +50,8 @@ async def bootstrap(
         tenants: makes the tenant ``default``.
         identity: makes the administrator.
         keys: makes the key.
+        seed: gives the new tenant its first data, in the same transaction and in the operator's right: there is all of
+            it or nothing, and whoever finds nothing begins anew.
         email: the administrator's address.
         password: hers; None: one is made.
 
@@ -68,4 +72,6 @@ async def bootstrap(
             scope, email, password_hash, tenant_id=tenant.id, roles=("owner",), name="Administrator", operator=True
         )
         made = await keys.create_in(scope, tenant.id, KeyCreate(name="First key", user_id=user.id))
+        if seed is not None:
+            await seed(Scope(scope.session, tenant.id))
     return FirstAccess(tenant_id=tenant.id, email=user.email, password=password, api_key=made.secret)
