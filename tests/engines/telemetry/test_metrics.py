@@ -208,6 +208,19 @@ def test_labels_beyond_the_bound_share_one_series(tmp_path: Path) -> None:
     metrics.close()
 
 
+def test_the_shared_series_is_shown_once_it_is_used(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, "w")
+    used = metrics.counter("a_total", "A.", ["x", "y"], max_series=2)
+    used.labels("1", "other").inc(0)
+    metrics.histogram("h", "H.", ["x"]).labels("1").observe(0)
+    told = parse(metrics.render())
+    assert set(told["a_total"].samples) == {("a_total", frozenset({("x", "1"), ("y", "other")}))}
+    assert not [sample for sample in told["h"].samples if ("x", OTHER) in sample[1]]
+    used.labels("2", "2").inc()
+    assert parse(metrics.render())["a_total"].value("a_total", x=OTHER, y=OTHER) == 1
+    metrics.close()
+
+
 def test_a_full_file_loses_labels_and_no_counts(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path, "w", words=20)
     family = metrics.counter("a_total", "A.", ["x"])

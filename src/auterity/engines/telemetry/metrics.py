@@ -351,6 +351,8 @@ def _lines(told: _Told) -> Iterator[str]:
     yield f"# HELP {series.name} {_escape(series.help)}\n# TYPE {series.name} {series.kind}\n"
     for values in sorted(told.samples):
         words = told.samples[values]
+        if values and set(values) == {OTHER} and not any(words):
+            continue  # nothing has overflowed
         labels = [f'{label}="{_escape(value, quote=True)}"' for label, value in zip(series.labels, values, strict=True)]
         if series.kind != "histogram":
             yield f"{series.name}{_braced(labels)} {_number(words[0])}\n"
