@@ -93,11 +93,11 @@ def write_days(store: Path, events: int, tenants: int) -> list[tuple[str, date, 
     for number in range(_DAYS):
         day = date(2026, 11, number + 1)
         (store / day.isoformat()).mkdir(parents=True)
-        path = f"{day.isoformat()}/evf_{number:032x}.bench.parquet"
+        path = f"{day.isoformat()}/evf_{number:032x}.v1.bench.parquet"
         query = _EVENTS.format(
             begin=_FIRST_US + number * DAY_US, step=DAY_US // per_day, tenants=tenants, count=per_day
         )
-        target = f"'{store / path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 32768)"
+        target = f"'{store / path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 16384)"
         connection.execute(f"COPY ({query}) TO {target}")
         files.append((path, day, per_day))
     return files

@@ -220,7 +220,7 @@ async def test_a_file_that_was_merged_meanwhile_is_looked_up_again(
     async def late(self: UsageRepository, begin_us: int, end_us: int) -> list[str]:
         calls.append(1)
         paths = await real(self, begin_us, end_us)
-        return [*paths, "2026-11-22/merged-away.parquet"] if len(calls) == 1 else paths
+        return [*paths, "2026-11-22/merged-away.v1.x.parquet"] if len(calls) == 1 else paths
 
     monkeypatch.setattr(UsageRepository, "files", late)
     report = await service.report(ACME, Question(begin=BEGIN))

@@ -86,7 +86,9 @@ def event_files(root: str, paths: Sequence[str], *, seconds: float) -> Generator
     timer.start()
     name: str | None = None
     try:
-        events = backend.read_parquet(full, union_by_name=True)
+        # Looking for missing columns costs as much as a small question; files of one version lack none.
+        versions = {path.split(".")[1] for path in paths}
+        events = backend.read_parquet(full, union_by_name=len(versions) > 1)
         name = events.get_name()
         # An interrupt stops what runs at that moment and nothing that begins after it.
         if time.monotonic() > deadline:

@@ -33,13 +33,14 @@ class WrittenFile:
     """A file on disk, and durable."""
 
     path: str
-    """Relative to the store, ``2026-11-22/evf_….node.parquet``."""
+    """Relative to the store, ``2026-11-22/evf_….v1.node.parquet``: schema version and node are told by the name."""
     day: date
     rows: int
     bytes: int
 
 
-_ROW_GROUP = 32_768
+_ROW_GROUP = 16_384
+"""Rows; a reader of one tenant decodes whole groups. Measured on ten million events of a hundred tenants."""
 _SCALARS: Mapping[str, ArrowType] = {
     "text": arrow.string(),
     "integer": arrow.int64(),
@@ -60,11 +61,12 @@ class EventFiles:
             node: part of each file's name; only files of this node are listed and removed.
             columns: the present schema; files of earlier ones, which lack the last columns, can be merged too.
             sort_by: names of the columns that rows are sorted by.
-            version: of the schema; written into each file.
+            version: of the schema; part of each file's name.
         """
         root.mkdir(parents=True, exist_ok=True)
         self._root = root
         self._suffix = f".{node}.parquet"
+        self._version = f".v{version}"
         self._sort_by = [(name, "ascending") for name in sort_by]
         self._schema = arrow.schema(_fields(columns), metadata={"auterity.schema": str(version)})
 
@@ -114,7 +116,7 @@ class EventFiles:
                 continue  # not empty, or gone
 
     def _write(self, day: date, table: ArrowTable) -> WrittenFile:
-        path = f"{day.isoformat()}/{new_id('evf')}{self._suffix}"
+        path = f"{day.isoformat()}/{new_id('evf')}{self._version}{self._suffix}"
         final = self._root / path
         unfinished = final.with_name(final.name + ".new")
         final.parent.mkdir(exist_ok=True)

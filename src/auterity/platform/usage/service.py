@@ -4,8 +4,10 @@ What the roll-ups hold exactly (whole hours and their dimensions) is answered fr
 store, in a process of its own. Both hold an event within a second of its call's end, and at the same moment.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +42,7 @@ __all__ = ["EXPLORATION", "EventPage", "Report", "UsageService"]
 EXPLORATION = "auterity.platform.usage.exploration:answer"
 """What a query process runs for this service."""
 
+_NOTHING = ReportRow((), (0,) * len(MEASURES))
 _TRIES = 3
 _LONGEST_CALL = timedelta(days=2)
 """How long before its id an event can have begun, or after it in another node's clock."""
@@ -115,16 +118,12 @@ class UsageService:
         selection = self._selection(question)
         after = tuple(str(part) for part in decode_cursor(cursor, len(groups))) if cursor else ()
         _check_text(after, "cursor")
-        totals = ReportAsked(selection, (), Listing(1))
         page = ReportAsked(selection, groups, Listing(limit + 1, after))
         if page.fits_rollups:
             async with self._database.tenant(tenant_id) as scope:
-                repository = UsageRepository(scope)
-                total = await repository.report(totals)
-                rows = await repository.report(page) if groups else []
+                rows, totals = await _with_totals(page, UsageRepository(scope).report)
         else:
-            total = await self._explore_report(tenant_id, totals)
-            rows = await self._explore_report(tenant_id, page) if groups else []
+            rows, totals = await _with_totals(page, partial(self._explore_report, tenant_id))
         more = len(rows) > limit
         rows = rows[:limit]
         return Report(
@@ -132,8 +131,8 @@ class UsageService:
             end=_moment(selection.end_us),
             groups=groups,
             source="rollups" if page.fits_rollups else "events",
-            totals=total[0] if total else ReportRow((), (0,) * len(MEASURES)),
-            rows=rows,
+            totals=totals,
+            rows=rows if groups else [],
             next_cursor=encode_cursor(rows[-1].group) if more else None,
         )
 
@@ -213,6 +212,18 @@ class UsageService:
             if not condition.field.startswith(TAG) and condition.field not in GROUPS.values():
                 raise UsageQuestionInvalid(f"Usage cannot be filtered by {condition.field}.", param=condition.field)
         return Selection(begin_us, end_us, question.filters)
+
+
+async def _with_totals(
+    page: ReportAsked, answer: Callable[[ReportAsked], Awaitable[list[ReportRow]]]
+) -> tuple[list[ReportRow], ReportRow]:
+    """A page and the totals of all pages, which are asked for only where this page is not all there is."""
+    rows = await answer(page)
+    if page.listing.after or len(rows) >= page.listing.limit:
+        (totals,) = await answer(ReportAsked(page.selection, (), Listing(1))) or [_NOTHING]
+        return rows, totals
+    sums = zip(*(row.measures for row in rows), strict=True)
+    return rows, ReportRow((), tuple(map(sum, sums))) if rows else _NOTHING
 
 
 def _check_groups(groups: tuple[str, ...]) -> None:
