@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from auterity.engines.database.errors import DatabaseRefused, DatabaseUnavailable
+from auterity.engines.database.errors import DatabaseRefused, DatabaseUnavailable, TextNotStorable
 from auterity.engines.database.sessions import APP_ROLE, OPERATOR_ROLE, Database, Scope
 
 
@@ -96,3 +96,11 @@ async def test_a_failure_of_the_caller_inside_a_block_passes_unchanged(database:
         async with database.unscoped():
             raise asyncio.CancelledError
     await database.ping()
+
+
+@pytest.mark.parametrize("statement", ["SELECT CAST(:given AS text)", "SELECT CAST(:given AS jsonb)"])
+async def test_a_text_that_postgresql_cannot_keep_is_the_callers_mistake(database: Database, statement: str) -> None:
+    given = '{"a": "\\u0000"}' if "json" in statement else "a\0b"
+    with pytest.raises(TextNotStorable):
+        async with database.unscoped() as scope:
+            await scope.session.execute(text(statement), {"given": given})

@@ -9,6 +9,7 @@ __all__ = [
     "DatabaseUnavailable",
     "DatabaseUnsuitable",
     "EmbeddedDatabaseFailed",
+    "TextNotStorable",
 ]
 
 
@@ -28,6 +29,10 @@ class DatabaseAddressInvalid(InvalidRequest):
     """The database URL is not one we can use."""
 
     code = "database_url_invalid"
+
+
+class TextNotStorable(InvalidRequest):
+    """A text holds a character that PostgreSQL cannot keep: U+0000."""
 
 
 class DatabaseUnsuitable(AuterityError):

@@ -1,4 +1,4 @@
-"""What went wrong with PostgreSQL, told apart: not there, lets nobody in, or a fault of ours."""
+"""What went wrong with PostgreSQL, told apart: not there, lets nobody in, what it was given, or a fault of ours."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from auterity.engines.database.errors import DatabaseRefused, DatabaseUnavailable
+from auterity.engines.database.errors import DatabaseRefused, DatabaseUnavailable, TextNotStorable
 
 __all__ = ["translate_failures", "translate_opening_failures"]
 
@@ -20,6 +20,8 @@ _BROKEN = (
     asyncpg.DatabaseDroppedError,
     OSError,
 )
+_NO_TEXT = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
+"""U+0000 in a text (22021), and as an escape in JSON (22P05)."""
 _TURNED_AWAY = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -30,10 +32,11 @@ _TURNED_AWAY = (
 
 @contextmanager
 def translate_failures() -> Generator[None]:
-    """Inside a transaction: a lost connection becomes ours, all else passes as it is.
+    """Inside a transaction: a lost connection and an impossible text become ours, all else passes as it is.
 
     Raises:
         DatabaseUnavailable: the connection broke; trying again later makes sense.
+        TextNotStorable: a text that came from a caller holds U+0000.
     """
     try:
         yield
@@ -44,6 +47,8 @@ def translate_failures() -> Generator[None]:
     except DBAPIError as error:
         if error.connection_invalidated or isinstance(_root(error), _BROKEN):
             raise _unavailable() from error
+        if isinstance(_root(error), _NO_TEXT):
+            raise TextNotStorable("The character U+0000 cannot be a part of any text here.") from error
         raise
     except asyncpg.PostgresConnectionError as error:
         raise _unavailable() from error
