@@ -37,7 +37,7 @@ from auterity.platform.usage.query import (
 from auterity.platform.usage.repository import UsageRepository
 from auterity.platform.usage.rollups import HOUR_US
 
-__all__ = ["EXPLORATION", "EventPage", "Report", "UsageService"]
+__all__ = ["EXPLORATION", "EventPage", "Question", "Report", "UsageService"]
 
 EXPLORATION = "auterity.platform.usage.exploration:answer"
 """What a query process runs for this service."""
