@@ -200,8 +200,11 @@ def test_what_goes_wrong_is_one_sentence_and_a_code(
 def test_a_model_is_added_with_its_provider_and_the_key_stays_hidden(ready: Cli) -> None:
     said = ready.run(
         *("models", "add", "mine", "-p", "local", "--base-url", "http://127.0.0.1:9/v1", "--key-env", "LOCAL_KEY"),
+        "--no-stream-options",
         variables={"LOCAL_KEY": "sk-very-secret-value"},
     )
+    again = ready.run("models", "add", "other", "-p", "local", "--no-stream-options", code=1)
+    assert "is there already; leave" in again.stderr
     assert "mine is served by local/mine" in said.stdout
     assert "sk-very-secret-value" not in said.stdout + said.stderr
     failed = ready.run("models", "test", "mine", code=1).stdout

@@ -12,6 +12,7 @@ from auterity.kit.tokens import TokenUsage
 from auterity.platform.identity.principal import Principal
 from auterity.platform.models.compile import CompiledModels, compile_models
 from auterity.platform.models.endpoints import CatalogueServices, actor_scope
+from auterity.platform.models.providers import provider_out
 from auterity.platform.models.sandbox import SANDBOX_PRICES, seed_sandbox
 from auterity.platform.models.schemas import (
     DeploymentCreate,
@@ -111,6 +112,19 @@ async def test_a_deployment_comes_with_all_that_a_call_needs(world: _World) -> N
     assert deployment.price.cost(_USAGE) == 1_000 * 150 + 100 * 600
     assert model.endpoints == {"chat.completions", "embeddings"}
     assert model.owned_by == "openai"
+
+
+async def test_a_server_that_refuses_stream_options_is_known_by_its_provider(world: _World) -> None:
+    services, admin = world.services, world.admin
+    await world.provider(_openai())
+    await world.model(ModelCreate(name="mini", deployments=[_served_by("gpt-4o-mini")]))
+    assert (await world.compiled())["mini"].deployments[0].target.accepts_stream_options
+    async with actor_scope(services.database, admin) as scope:
+        await services.providers.change(scope, admin, "openai", ProviderPatch(stream_options=False))
+    assert not (await world.compiled())["mini"].deployments[0].target.accepts_stream_options
+    await world.provider(ProviderCreate(name="old", kind="sandbox", stream_options=False))
+    async with actor_scope(services.database, admin) as scope:
+        assert not provider_out(await services.providers.get(scope, "old")).stream_options
 
 
 async def test_what_is_disabled_is_left_out(world: _World) -> None:

@@ -71,6 +71,12 @@ def _add(
     key_env: Annotated[
         str | None, typer.Option("--key-env", help="The variable that holds the provider's key.", metavar="VARIABLE")
     ] = None,
+    stream_options: Annotated[
+        bool,
+        typer.Option(
+            "--stream-options/--no-stream-options", help="Whether a provider to be made takes OpenAI's stream_options."
+        ),
+    ] = True,
     allow_unpriced: Annotated[
         bool, typer.Option("--allow-unpriced", help="Serve it though its price is not known, and flag its calls.")
     ] = False,
@@ -83,7 +89,14 @@ def _add(
     auterity models add gpt-5-mini -p openai --base-url https://api.openai.com/v1 --key-env OPENAI_API_KEY
     """
     source = checked(
-        ProviderCreate, {"name": provider, "kind": kind, "base_url": base_url, "api_key": _key_from(key_env)}
+        ProviderCreate,
+        {
+            "name": provider,
+            "kind": kind,
+            "base_url": base_url,
+            "api_key": _key_from(key_env),
+            "stream_options": stream_options,
+        },
     )
     deployment = {"provider": provider, "upstream_model": upstream or name}
     wanted = checked(ModelCreate, {"name": name, "allow_unpriced": allow_unpriced, "deployments": [deployment]})
@@ -178,9 +191,10 @@ async def _provide(node: Node, scope: Scope, wanted: ProviderCreate) -> bool:
             ) from None
         await node.services.models.providers.create(scope, node.actor, wanted)
         return True
-    if wanted.base_url is not None or wanted.api_key is not None:
+    if wanted.base_url is not None or wanted.api_key is not None or not wanted.stream_options:
         raise Conflict(
-            f"The provider {wanted.name!r} is there already; leave --base-url and --key-env out, or name another."
+            f"The provider {wanted.name!r} is there already; leave --base-url, --key-env and --no-stream-options out, "
+            "or name another."
         )
     return False
 

@@ -137,6 +137,7 @@ class _Compiler:
                 headers=headers,
                 query=provider.query,
                 max_output_tokens=row.max_output_tokens,
+                accepts_stream_options=provider.stream_options,
             ),
             price=resolution.card,
             context_window=row.context_window or resolution.context_window,

@@ -40,6 +40,8 @@ class Provider(TenantOwned, Table):
     """Extra headers as a JSON object."""
     header_names: Mapped[list[str]]
     query: Mapped[str] = mapped_column(server_default="")
+    stream_options: Mapped[bool] = mapped_column(server_default=true())
+    """False: the server refuses ``stream_options``, and is not asked for a stream's usage."""
     price_provider: Mapped[str | None]
     """The provider's id in the public price list."""
     timeouts: Mapped[dict[str, float]] = mapped_column(JSONB)

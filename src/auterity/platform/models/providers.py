@@ -74,6 +74,7 @@ class Providers:
             sealed_key=None,
             key_hint=None,
             query=wanted.query,
+            stream_options=wanted.stream_options,
             price_provider=wanted.price_provider,
             timeouts=wanted.timeouts.model_dump(exclude_none=True),
             enabled=wanted.enabled,
@@ -128,7 +129,7 @@ class Providers:
             self._credentials.set_headers(provider, patch.headers)
         if patch.timeouts is not None:
             provider.timeouts = patch.timeouts.model_dump(exclude_none=True)
-        for name in given & {"name", "query", "price_provider", "enabled", "shared"}:
+        for name in given & {"name", "query", "stream_options", "price_provider", "enabled", "shared"}:
             setattr(provider, name, getattr(patch, name))
         provider.updated_at = self._clock.now()
         try:
@@ -185,6 +186,7 @@ def provider_out(provider: Provider) -> ProviderOut:
         credential_hint=provider.key_hint or "",
         header_names=provider.header_names,
         query=provider.query,
+        stream_options=provider.stream_options,
         price_provider=provider.price_provider,
         timeouts=TimeoutLimits(**provider.timeouts),
         enabled=provider.enabled,

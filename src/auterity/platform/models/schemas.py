@@ -107,6 +107,10 @@ class ProviderCreate(Schema):
     query: Query = Field(
         default="", description="Added to each call's URL, e.g. api-version=2024-10-21. Not for secrets."
     )
+    stream_options: bool = Field(
+        default=True,
+        description="False: it refuses stream_options. A stream's usage is then what it tells unasked, or estimated.",
+    )
     price_provider: ProviderName | None = Field(
         default=None, description="Its id in the public price list, where the address does not tell it."
     )
@@ -123,6 +127,7 @@ class ProviderPatch(Schema):
     api_key: Credential | None = None
     headers: Headers | None = None
     query: Query | None = None
+    stream_options: bool | None = None
     price_provider: ProviderName | None = None
     timeouts: TimeoutLimits | None = None
     enabled: bool | None = None
@@ -145,6 +150,7 @@ class ProviderOut(Schema):
     credential_hint: str = Field(description="The key's last four characters, where it is long enough.")
     header_names: list[str]
     query: str
+    stream_options: bool
     price_provider: str | None
     timeouts: TimeoutLimits
     enabled: bool

@@ -33,6 +33,7 @@ def _create_providers() -> None:
         sa.Column("sealed_headers", sa.LargeBinary()),
         sa.Column("header_names", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("query", sa.Text(), nullable=False, server_default=""),
+        sa.Column("stream_options", sa.Boolean(), nullable=False, server_default=sa.true()),
         sa.Column("price_provider", sa.Text()),
         sa.Column("timeouts", postgresql.JSONB(), nullable=False, server_default=_NONE),
         sa.Column("enabled", sa.Boolean(), nullable=False, server_default=sa.true()),
