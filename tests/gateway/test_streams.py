@@ -129,6 +129,37 @@ async def test_before_the_first_chunk_the_next_deployment_takes_over(
     assert (bench.ledger.event.deployment_id, bench.ledger.event.outcome) == ("second", "ok")
 
 
+PLAIN = b'{"id":"c1","object":"chat.completion","choices":[{"index":0,"message":{"content":"Hello"}}]}'
+JSON = {b"content-type": b"application/json; charset=utf-8"}
+
+
+async def test_a_plain_answer_to_a_stream_is_the_providers_failure_and_says_so(
+    bench: Bench, scripted: Scripted
+) -> None:
+    bench.plays(scripted(200, PLAIN[:20], PLAIN[20:], headers=JSON))
+    heard = await bench.send(CHAT)
+    assert heard.status == 503
+    error = heard.json()["error"]
+    assert error["code"] == "provider_unavailable"
+    assert "plain JSON, where a stream was asked for" in error["message"]
+    event = bench.ledger.event
+    assert (event.outcome, event.status, event.cost_nano) == ("error", 503, 0)
+
+
+async def test_after_a_plain_answer_to_a_stream_the_next_deployment_takes_over(
+    bench: Bench, scripted: Scripted
+) -> None:
+    bench.model(bench.deployment("first", weight=1), bench.deployment("second", weight=0))
+    bench.plays(scripted(200, PLAIN, headers=JSON), scripted(200, *CONTENT, USAGE, DONE))
+    assert (await bench.send(CHAT)).pieces == [*CONTENT, DONE]
+    assert bench.ledger.event.deployment_id == "second"
+
+
+async def test_a_stream_that_calls_itself_json_is_a_stream(bench: Bench, scripted: Scripted) -> None:
+    bench.plays(scripted(200, *CONTENT, USAGE, DONE, headers=JSON))
+    assert (await bench.send(CHAT)).pieces == [*CONTENT, DONE]
+
+
 async def test_after_the_first_chunk_nothing_is_tried_again(bench: Bench, scripted: Scripted) -> None:
     bench.model(bench.deployment("first", weight=1), bench.deployment("second", weight=0))
     bench.plays(scripted(200, CONTENT[0], BROKEN), scripted(200, *CONTENT, USAGE, DONE))

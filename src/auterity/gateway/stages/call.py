@@ -21,6 +21,7 @@ from auterity.kit.errors import AuterityError
 from auterity.platform.models.plan import DeploymentPlan
 from auterity.platform.usage.event import Attempt
 from auterity.providers.contract import ProviderRefusal, UntranslatableRequest
+from auterity.providers.refusals import invalid_answer
 
 __all__ = ["Call"]
 
@@ -120,8 +121,16 @@ class Call:
         if refusal is not None:
             raise refusal
         if not decoder.finished:
+            if not reply.started and _is_json(response):
+                raise invalid_answer(response.status, "it is plain JSON, where a stream was asked for")
             raise TransportError(FailureKind.BROKEN, "The provider ended the stream before it was complete.")
         exchange.upstream = response
+
+
+def _is_json(response: HttpResponse) -> bool:
+    return any(
+        name == b"content-type" and value.lower().startswith(b"application/json") for name, value in response.headers
+    )
 
 
 def _another_may_serve(error: AuterityError) -> bool:
@@ -160,5 +169,10 @@ def _for_refused(refusal: ProviderRefusal, model: str) -> AuterityError:
         )
     if 400 <= status < 500 and status != 408:
         return RefusedByProvider(refusal.message, status=status, code=refusal.provider_code, param=refusal.param)
-    what = f"failed ({status})" if status >= 400 else "gave an answer that cannot be read"
-    return ProviderUnavailable(f"The provider of '{model}' {what}. Try again.", retry_after=refusal.retry_after)
+    if status < 400:
+        return ProviderUnavailable(
+            f"'{model}' cannot be served now. {refusal.message}", retry_after=refusal.retry_after
+        )
+    return ProviderUnavailable(
+        f"The provider of '{model}' failed ({status}). Try again.", retry_after=refusal.retry_after
+    )
