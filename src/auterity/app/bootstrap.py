@@ -1,11 +1,9 @@
 """The first start of an installation: someone who may log in, a key that works, and models that need no provider."""
 
 from auterity.app.banner import FirstRun
-from auterity.app.services import build_services
+from auterity.app.services import open_services
 from auterity.app.settings import Settings
-from auterity.engines.database.sessions import Database, Scope
-from auterity.engines.http.pool import HttpPool
-from auterity.kit.clock import SystemClock
+from auterity.engines.database.sessions import Scope
 from auterity.platform.bootstrap import bootstrap as make_first_access
 from auterity.platform.identity.principal import Principal
 from auterity.platform.models.sandbox import seed_sandbox
@@ -19,21 +17,14 @@ async def bootstrap(settings: Settings, database_url: str) -> FirstRun | None:
     Raises:
         MasterKeyUnusable: there is no usable master key.
     """
-    clock = SystemClock()
-    database = Database(database_url, pool_size=2)
-    pool = HttpPool()
-    try:
-        services = build_services(settings, database, pool, clock)
-        models: list[str] = []
+    models: list[str] = []
+    async with open_services(settings, database_url) as services:
 
         async def seed(scope: Scope) -> None:
             actor = Principal("", scope.tenant_id, frozenset({"owner"}), operator=True)
             models.extend(await seed_sandbox(scope, actor, services.models.providers, services.models.catalogue))
 
         access = await make_first_access(
-            database, tenants=services.tenants, identity=services.identity, keys=services.keys, seed=seed
+            services.database, tenants=services.tenants, identity=services.identity, keys=services.keys, seed=seed
         )
-        return None if access is None else FirstRun(access.email, access.password, access.api_key, models[0])
-    finally:
-        await pool.close()
-        await database.close()
+    return None if access is None else FirstRun(access.email, access.password, access.api_key, models[0])

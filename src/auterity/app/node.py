@@ -6,14 +6,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from auterity.app.home import Home, HomeUnusable
-from auterity.app.services import Services, build_services
+from auterity.app.services import Services, open_services
 from auterity.app.settings import Settings
 from auterity.engines.database import migration
 from auterity.engines.database.embedded import EmbeddedPostgres
 from auterity.engines.database.errors import DatabaseUnsuitable
-from auterity.engines.database.sessions import Database
-from auterity.engines.http.pool import HttpPool
-from auterity.kit.clock import SystemClock
 from auterity.platform.bootstrap import FIRST_TENANT
 from auterity.platform.identity.principal import Principal
 
@@ -74,12 +71,6 @@ async def open_node(settings: Settings, tenant: str = DEFAULT_TENANT) -> AsyncGe
     async with database_address(settings) as url:
         if (await migration.status(url)).pending:
             raise DatabaseUnsuitable("The database is behind this release. Run `auterity db upgrade` first.")
-        database = Database(url, pool_size=2)
-        pool = HttpPool()
-        try:
-            services = build_services(settings, database, pool, SystemClock())
+        async with open_services(settings, url) as services:
             found = await services.tenants.get(tenant)
             yield Node(settings, services, Principal("", found.id, frozenset({"owner"}), operator=True))
-        finally:
-            await pool.close()
-            await database.close()

@@ -1,6 +1,7 @@
 """The program's services, built from the settings: the same for workers and for commands of the operator."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from auterity.app.home import Home
@@ -12,7 +13,7 @@ from auterity.engines.secrets.environment import VARIABLE, EnvironmentMasterKeys
 from auterity.engines.secrets.file import FileMasterKeys
 from auterity.engines.secrets.port import MasterKeys
 from auterity.engines.secrets.sealing import Sealer
-from auterity.kit.clock import Clock
+from auterity.kit.clock import Clock, SystemClock
 from auterity.platform.identity.authenticator import TokenAuthenticator
 from auterity.platform.identity.passwords import Passwords
 from auterity.platform.identity.service import IdentityService
@@ -30,7 +31,7 @@ from auterity.platform.tenancy.service import TenantService
 from auterity.providers.catalogue import wires
 from auterity.providers.sandbox import SandboxService, SandboxSettings, SandboxTransport
 
-__all__ = ["Services", "build_services", "master_keys"]
+__all__ = ["Services", "build_services", "master_keys", "open_services"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,22 @@ def build_services(settings: Settings, database: Database, pool: HttpPool, clock
         authenticator=TokenAuthenticator(database, tokens, clock),
         models=_models(settings, database, sealer, _transports(settings, pool, clock), clock),
     )
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, database_url: str) -> AsyncGenerator[Services]:
+    """The services with connections of their own, for what is no worker: a command, or the first start.
+
+    Raises:
+        MasterKeyUnusable: there is no usable master key.
+    """
+    database = Database(database_url, pool_size=2)
+    pool = HttpPool()
+    try:
+        yield build_services(settings, database, pool, SystemClock())
+    finally:
+        await pool.close()
+        await database.close()
 
 
 def _transports(settings: Settings, pool: HttpPool, clock: Clock) -> Mapping[str, Transport]:
