@@ -19,6 +19,8 @@ from urllib.parse import unquote
 import psutil
 import pytest
 
+from auterity.engines.counters.selection import FILE_NAME
+
 STAND_INS = Path(__file__).with_name("stand_ins")
 DEADLINE_S = 30.0
 MASTER_KEY = base64.b64encode(bytes(32)).decode()
@@ -34,6 +36,17 @@ def until(condition: Callable[[], object], what: str) -> None:
 def read_lines(stream: IO[str], lines: list[str]) -> None:
     with stream:
         lines.extend(stream)
+
+
+def leave_counts(home: Path) -> list[Path]:
+    """Files as workers leave them behind."""
+    metrics = home / "run" / "metrics"
+    metrics.mkdir(exist_ok=True)
+    paths = [home / "run" / (FILE_NAME + suffix) for suffix in ("", "-wal", "-shm")]
+    paths += [metrics / "worker-0.values", metrics / "worker-0.series"]
+    for path in paths:
+        path.write_bytes(b"")
+    return paths
 
 
 class Server:
@@ -224,11 +237,31 @@ def test_children_die_with_a_server_that_was_killed_and_the_next_start_is_not_hi
 
 
 def test_two_servers_cannot_share_a_home(serve: Serve) -> None:
-    first = serve().wait_until_it_serves()
+    first = serve("workers=2").wait_until_it_serves()
+    counted = leave_counts(first.home)
     second = serve()
     assert second.wait() == 1
     assert second.logged(rf"Another Auterity server \(process {first.process.pid} at http://127")
     assert first.get()
+    assert all(path.exists() for path in counted)
+
+
+def test_a_start_forgets_what_a_former_servers_workers_counted(serve: Serve) -> None:
+    first = serve().wait_until_it_serves()
+    first.process.kill()
+    first.wait()
+    counted = leave_counts(first.home)
+    serve().wait_until_it_serves()
+    assert [path.name for path in counted if path.exists()] == []
+
+
+def test_counts_that_are_older_than_the_one_worker_before_them_are_forgotten(serve: Serve) -> None:
+    server = serve().wait_until_it_serves()
+    counted = [path for path in leave_counts(server.home) if path.name.startswith(FILE_NAME)]
+    (server.home / "auterity.yaml").write_text("workers: 2\n")
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: server.logged("SIGHUP: applied workers"), "the reload")
+    assert [path.name for path in counted if path.exists()] == []
 
 
 def test_a_taken_port_is_said_with_what_to_do(serve: Serve) -> None:

@@ -8,7 +8,7 @@
     postgres/       the embedded PostgreSQL's data
     spool/          usage that waits for the collector
     events/         the event store
-    run/            the server's lock and what it says of itself
+    run/            the server's lock and what it says of itself; its workers' metrics and counters, new with each start
     logs/           output of the programs that Auterity starts
 """
 

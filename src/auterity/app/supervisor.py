@@ -30,8 +30,10 @@ from auterity.app.listener import bind, url_of
 from auterity.app.preparing import prepare
 from auterity.app.processes import ChildFailed, Role, Seat
 from auterity.app.settings import SETTINGS, InvalidSettings, Settings
+from auterity.engines.counters import selection as counters
 from auterity.engines.database.embedded import EmbeddedPostgres
 from auterity.engines.database.errors import EmbeddedDatabaseFailed
+from auterity.engines.telemetry import metrics
 
 __all__ = ["FORCED", "STOPPED", "UNABLE", "Supervisor"]
 
@@ -118,6 +120,8 @@ class Supervisor:
         settings = self._settings
         self._home.prepare()
         self._lock = self._home.lock()
+        metrics.clear(self._home.run / "metrics")
+        counters.clear(self._home.run)
         self._listener = bind(settings.host, settings.port)
         self._collector = self._seat(Role("collector", self._collector_module, exclusive=True), 0)
         self._workers = [self._worker_seat(slot) for slot in range(settings.workers)]
@@ -232,6 +236,9 @@ class Supervisor:
         former = self._settings
         kept = {name: getattr(former, name) for name in later}
         self._settings = msgspec.structs.replace(read, **kept)
+        if former.workers == 1:
+            # It counts in memory: what workers before it left in the file is out of date.
+            counters.clear(self._home.run)
         logs.configure(self._settings, "server")
         try:
             await self._apply()

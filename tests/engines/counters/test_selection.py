@@ -9,6 +9,7 @@ import pytest
 from auterity.engines.counters import counters_for
 from auterity.engines.counters.errors import InvalidCountersUrl
 from auterity.engines.counters.memory import MemoryCounters
+from auterity.engines.counters.selection import FILE_NAME, clear
 from auterity.engines.counters.sqlite import SqliteCounters
 
 
@@ -24,6 +25,18 @@ def test_several_workers_of_one_node_share_a_file(tmp_path: Path) -> None:
 def test_an_address_that_is_not_one_of_redis_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidCountersUrl):
         counters_for("memcached://localhost", 1, tmp_path)
+
+
+async def test_a_start_takes_all_of_the_file_away(tmp_path: Path) -> None:
+    counters = counters_for(None, 2, tmp_path)
+    await counters.ping()
+    other = tmp_path / "other"
+    other.touch()
+    assert (tmp_path / FILE_NAME).exists()
+    clear(tmp_path)
+    assert list(tmp_path.iterdir()) == [other]
+    clear(tmp_path)
+    await counters.close()
 
 
 def test_the_redis_client_is_loaded_only_where_redis_is_used() -> None:

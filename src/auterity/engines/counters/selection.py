@@ -12,7 +12,7 @@ from auterity.engines.counters.sqlite import SqliteCounters
 if TYPE_CHECKING:
     from auterity.engines.counters import redis
 
-__all__ = ["FILE_NAME", "counters_for"]
+__all__ = ["FILE_NAME", "clear", "counters_for"]
 
 FILE_NAME = "counters.sqlite3"
 
@@ -33,3 +33,12 @@ def counters_for(url: str | None, workers: int, runtime_dir: Path) -> Counters:
     if workers > 1:
         return SqliteCounters(runtime_dir / FILE_NAME)
     return MemoryCounters()
+
+
+def clear(runtime_dir: Path) -> None:
+    """Forget what a former server's workers counted; for the server's start, before its workers'.
+
+    Holds of workers that are gone would stand in it. What was spent is known to the roll-ups.
+    """
+    for suffix in ("-wal", "-shm", "-journal", ""):
+        (runtime_dir / (FILE_NAME + suffix)).unlink(missing_ok=True)
