@@ -4,14 +4,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auterity.app.health import HealthApp
 from auterity.gateway.asgi import GatewayApp
+from auterity.gateway.service import GatewayService
 
 __all__ = ["RootApp"]
 
 
 class RootApp:
-    """Looks at the path and passes on; the gateway's calls never meet the framework."""
+    """Looks at the path and passes on; inference calls go to ``calls`` before (see ``GatewayProtocol``)."""
 
-    def __init__(self, gateway: GatewayApp, health: HealthApp, api: ASGIApp) -> None:
+    def __init__(self, calls: GatewayService, gateway: GatewayApp, health: HealthApp, api: ASGIApp) -> None:
+        self.calls = calls
         self._gateway = gateway
         self._health = health
         self._api = api

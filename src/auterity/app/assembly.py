@@ -37,6 +37,7 @@ from auterity.gateway.observe import Observe
 from auterity.gateway.pipeline import Pipeline
 from auterity.gateway.plan import PlanCache
 from auterity.gateway.respond import Respond
+from auterity.gateway.service import GatewayService
 from auterity.gateway.stages.admit import Admit
 from auterity.gateway.stages.authenticate import Authenticate
 from auterity.gateway.stages.call import Call
@@ -103,9 +104,10 @@ async def assemble(launch: Launch) -> AsyncGenerator[RootApp]:
             counters=counters,
             note_use=last_used.note,
             observe=Observe(metrics, tracer, clock),
+            body_limit=settings.body_limit_bytes,
             clock=clock,
         )
-        gateway = GatewayApp(pipeline, ListModels(pipeline.authenticate), clock, body_limit=settings.body_limit_bytes)
+        gateway = GatewayApp(ListModels(pipeline.authenticate))
         listener = PlanListener(launch.database_url, on_change=plans.changed, on_gap=partial(plans.changed, "*"))
         gauges = Gauges(metrics, spool=spool, pool=pool, collector=home.spool if launch.slot == 0 else None)
         health = HealthApp(
@@ -120,7 +122,9 @@ async def assemble(launch: Launch) -> AsyncGenerator[RootApp]:
             stack.push_async_callback(_cancel, asyncio.create_task(task))
         if not await backlog.wait(database, seconds=_CATCH_UP_S):
             _log.warning("earlier usage is still being collected; budgets may begin a little low")
-        yield RootApp(gateway, health, _behind_proxies(api, settings.forwarded_allow_ips))
+        yield RootApp(
+            GatewayService(pipeline, clock), gateway, health, _behind_proxies(api, settings.forwarded_allow_ips)
+        )
 
 
 def _behind_proxies(api: FastAPI, trusted: str) -> ASGIApp:
@@ -155,11 +159,14 @@ def _pipeline(
     counters: Counters,
     note_use: Callable[[str, int], None],
     observe: Observe,
+    body_limit: int,
     clock: Clock,
 ) -> Pipeline:
     return Pipeline(
         authenticate=Authenticate(plans, partial(hash_secret, services.key_pepper), note_use, clock),
-        admit=Admit(recorder, counters, MemoryCounters(clock), Spending(services.database, clock)),
+        admit=Admit(
+            recorder, counters, MemoryCounters(clock), Spending(services.database, clock), body_limit=body_limit
+        ),
         govern=Govern(),
         recall=Recall(),
         route=Route(random.Random()),  # noqa: S311 - spreads load, guards nothing

@@ -12,17 +12,21 @@ import asyncio
 import http
 import logging
 import urllib.parse
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from weakref import WeakSet
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from auterity.app.cycle import GatewayCycle
+from auterity.app.asgi import RootApp
+from auterity.app.direct import DirectCall
+from auterity.gateway.service import INFERENCE
 from auterity.gateway.wire.openai import error_body
 from auterity.kit.errors import AuterityError, InvalidRequest
 from auterity.kit.ids import new_id
+from auterity.providers.contract import Endpoint
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -43,6 +47,8 @@ _LINGER_S = 2.0
 """How long what a refused client still sends is read and thrown away. Closing at once would reset the connection, and
 the client might lose the answer that tells it why."""
 
+
+_INFERENCE: dict[bytes, Endpoint] = {path.encode(): endpoint for path, endpoint in INFERENCE.items()}
 
 _swept: WeakSet[ServerState] = WeakSet()
 """The servers whose connections a sweeper looks at."""
@@ -120,6 +126,17 @@ class GatewayProtocol(HttpToolsProtocol):
 
     # --- the connection ---
 
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        root = cast("object", config.loaded_app)  # pyright: ignore[reportUnknownMemberType] - uvicorn leaves it open
+        self._calls = root.calls if isinstance(root, RootApp) else None
+
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._deadline = self.loop.time() + self.head_timeout_s
@@ -158,7 +175,9 @@ class GatewayProtocol(HttpToolsProtocol):
     # --- the parser's callbacks ---
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._in_head = True
         self._hosts = 0
         self._deadline = 0  # what is left of the keep-alive time is no measure for this head
@@ -185,7 +204,7 @@ class GatewayProtocol(HttpToolsProtocol):
             raise fault
         self._deadline = self.loop.time() + self.body_timeout_s
         self._in_body = True
-        self._begin_cycle()
+        self._hand_on()
         self._answering = True
 
     def on_body(self, body: bytes) -> None:
@@ -216,23 +235,60 @@ class GatewayProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(MalformedRequest(msg))
 
-    def _begin_cycle(self) -> None:
-        """Hand the request on as uvicorn does, without what is not used here: WebSockets, a root path."""
+    def _hand_on(self) -> None:
+        """Hand the request on: an inference call to the gateway itself, everything else to the ASGI application."""
         parser = cast("httptools.HttpRequestParser", self.parser)
+        endpoint = _INFERENCE.get(self.url.partition(b"?")[0]) if self._calls is not None else None
         version = parser.get_http_version()
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        before = cast("RequestResponseCycle | None", self.cycle)
+        if endpoint is not None and self._calls is not None and parser.get_method() == b"POST":
+            call = DirectCall(
+                self._calls,
+                endpoint,
+                headers=dict(self.headers),
+                transport=self.transport,
+                flow=self.flow,
+                default_headers=self.server_state.default_headers,
+                expects_continue=self.expect_100_continue,
+                keep_alive=keep_alive,
+                chunked=version != "1.0",
+                on_response=self.on_response_complete,
+            )
+            # It has all that the protocol asks of a cycle; see there.
+            self.cycle = cast("RequestResponseCycle", call)
+        else:
+            self.cycle = self._asgi_cycle(parser, version, keep_alive)
+        app = cast("ASGI3Application", self.app)  # pyright: ignore[reportUnknownMemberType] - uvicorn leaves it open
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, app))
+
+    def _asgi_cycle(self, parser: httptools.HttpRequestParser, version: str, keep_alive: bool) -> RequestResponseCycle:
+        """As uvicorn makes it, without what is not used here: WebSockets, a root path."""
         url = httptools.parse_url(self.url)
         raw_path = url.path or b"/"
         path = raw_path.decode("ascii")
-        scope = self.scope
-        scope["method"] = parser.get_method().decode("ascii")
-        scope["http_version"] = version
-        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
-        scope["raw_path"] = raw_path
-        scope["query_string"] = url.query or b""
-        app = cast("ASGI3Application", self.app)  # pyright: ignore[reportUnknownMemberType] - uvicorn leaves it open
-        before = cast("GatewayCycle | None", self.cycle)
-        self.cycle = GatewayCycle(
-            scope=scope,
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": "https" if self.scheme == "https" else "http",
+            "method": parser.get_method().decode("ascii"),
+            "root_path": "",
+            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": url.query or b"",
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "extensions": {},
+        }
+        return RequestResponseCycle(
+            scope=self.scope,
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,
@@ -241,14 +297,9 @@ class GatewayProtocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
-        if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, app))
 
     # --- refusing ---
 

@@ -1,4 +1,4 @@
-"""The way back to the client, as the pipeline sees it. The transport (ASGI today) stands behind it."""
+"""The way back to the client, as the pipeline sees it. The transport stands behind it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -28,11 +28,11 @@ class Request(Protocol):
         """Names in lower case; of a repeated header the last."""
         ...
 
-    async def body(self) -> bytes:
+    async def read(self, limit: int) -> bytes:
         """The whole body.
 
         Raises:
-            BodyTooLarge: it is larger than the limit.
+            BodyTooLarge: it is longer than ``limit`` bytes.
             ClientLeft: the client went away before it was complete.
         """
         ...

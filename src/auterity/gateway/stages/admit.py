@@ -39,18 +39,22 @@ class SpentSoFar(Protocol):
 class Admit:
     """Lets a call in, or says why not."""
 
-    def __init__(self, recorder: UsageRecorder, counters: Counters, local: Counters, spent: SpentSoFar) -> None:
+    def __init__(
+        self, recorder: UsageRecorder, counters: Counters, local: Counters, spent: SpentSoFar, *, body_limit: int
+    ) -> None:
         """
         Args:
             recorder: where the call's event will go.
             counters: shared by all workers.
             local: this process's own, for rates while the shared ones are away.
             spent: seeds a budget's counter.
+            body_limit: the longest request body, in bytes.
         """
         self._recorder = recorder
         self._counters = counters
         self._local = local
         self._spent = spent
+        self._body_limit = body_limit
         self._day = -1
         self._month_text = ""
 
@@ -60,7 +64,7 @@ class Admit:
         exchange.claimed = True
         if key.requests_per_minute is not None:
             await self._take(exchange, key.id, key.requests_per_minute)
-        body = exchange.body = await exchange.request.body()
+        body = exchange.body = await exchange.request.read(self._body_limit)
         inbound = exchange.inbound = openai.parse(exchange.endpoint, body)
         header = exchange.request.headers.get(b"x-auterity-tags")
         exchange.tags = merge_tags(key.tags, header_tags(header) if header else {}, inbound.tags)
