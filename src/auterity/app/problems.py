@@ -85,8 +85,7 @@ async def _of_routing(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _of_defects(request: Request, error: Exception) -> JSONResponse:
-    request_id = request_id_of(request.scope)
-    _log.error("a request failed", exc_info=error, extra={"request_id": request_id})
+    _log.error("a request failed", exc_info=error)
     detail = "Something went wrong on our side. Quote the request id when you report it."
     # This answer is made outside the middleware that stamps all others.
-    return _problem(request, 500, "internal_error", detail, headers={"x-request-id": request_id})
+    return _problem(request, 500, "internal_error", detail, headers={"x-request-id": request_id_of(request.scope)})

@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from auterity.engines.telemetry.logs import request_id
 from auterity.kit.ids import new_id
 
 __all__ = ["RequestIds", "request_id_of"]
@@ -27,11 +28,13 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope[_STATE] = new_id("req")
+        minted = scope[_STATE] = new_id("req")
+        # Not taken back at the end: what is logged of a defect is logged outside of this middleware, in the same task.
+        request_id.set(minted)
 
         async def stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", minted.encode())]
             await send(message)
 
         await self._app(scope, receive, stamped)
