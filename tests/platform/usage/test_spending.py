@@ -14,7 +14,7 @@ from auterity.platform.usage.backlog import Backlog
 from auterity.platform.usage.collector import Collector
 from auterity.platform.usage.event import UsageEvent
 from auterity.platform.usage.generator import EventGenerator
-from auterity.platform.usage.spending import Spending
+from auterity.platform.usage.spending import Spending, UsageUnsettled
 
 TENANT, OTHER = "ten_" + "a" * 32, "ten_" + "b" * 32
 
@@ -82,3 +82,40 @@ async def test_a_segment_that_has_left_the_spool_is_collected(
     backlog = Backlog.take(spool)
     await new_collector().collect_once()
     assert await backlog.collected(database)
+
+
+async def test_a_worker_that_takes_anothers_place_waits_for_the_others_last_call(
+    spool: Path,
+    new_collector: Callable[..., Collector],
+    database: Database,
+) -> None:
+    predecessor = SpoolWriter(spool)
+    generator = EventGenerator()
+    try:
+        predecessor.admit()
+        predecessor.append(msgspec.msgpack.encode(generator.event()))
+        backlog = Backlog.take(spool)
+        await new_collector().collect_once()
+        assert await backlog.collected(database)
+        assert not await backlog.settled(database)
+        predecessor.admit()
+        predecessor.append(msgspec.msgpack.encode(generator.event()))
+    finally:
+        predecessor.close()
+    assert not await backlog.settled(database)
+    await new_collector().collect_once()
+    assert await backlog.settled(database)
+
+
+async def test_no_budget_begins_before_earlier_usage_is_added_up(database: Database) -> None:
+    answers = iter([False, True])
+
+    async def settled() -> bool:
+        return next(answers)
+
+    spending = Spending(database, settled=settled)
+    with pytest.raises(UsageUnsettled) as refused:
+        await spending.month_to_date(TENANT, "key_1")
+    assert (refused.value.status, refused.value.retry_after) == (503, 1)
+    assert await spending.month_to_date(TENANT, "key_1") == 0
+    assert await spending.month_to_date(TENANT, "key_1") == 0

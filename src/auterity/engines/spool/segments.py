@@ -10,7 +10,16 @@ from pathlib import Path
 
 from auterity.engines.spool.frames import HEADER_SIZE, SEAL_SIZE, encode_header, encode_seal
 
-__all__ = ["SUFFIX", "Segment", "create_segment", "list_segments", "sync_directory", "used_bytes", "writer_gone"]
+__all__ = [
+    "SUFFIX",
+    "Segment",
+    "create_segment",
+    "list_segments",
+    "sync_directory",
+    "used_bytes",
+    "writer_gone",
+    "writer_of",
+]
 
 SUFFIX = ".seg"
 _UNFINISHED = ".new"
@@ -101,6 +110,11 @@ def writer_gone(path: Path) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def writer_of(path: Path) -> str:
+    """Which writer a segment is of, by the file's name; two writers never have the same."""
+    return path.stem.rpartition("-")[2]
 
 
 def sync_directory(directory: Path) -> None:

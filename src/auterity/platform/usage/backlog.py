@@ -11,7 +11,7 @@ from sqlalchemy import select
 from auterity.engines.database.sessions import Database
 from auterity.engines.spool.errors import NotASegment
 from auterity.engines.spool.frames import HEADER_SIZE, Ending, read_frames, read_header
-from auterity.engines.spool.segments import list_segments
+from auterity.engines.spool.segments import list_segments, writer_gone, writer_of
 from auterity.platform.usage.models import usage_segments
 
 __all__ = ["Backlog"]
@@ -28,24 +28,41 @@ class Backlog:
     roll-ups: what the node's calls had spent by then is counted.
     """
 
+    spool: Path
     ends: Mapping[str, int]
     paths: Mapping[str, Path]
+    writers: frozenset[str]
+    """Those that still lived: a worker that this one takes the place of may go on for as long as its calls do."""
 
     @classmethod
     def take(cls, spool: Path) -> "Backlog":
         """Look at the spool now. Reads all that waits there, at about a gigabyte per second."""
         ends: dict[str, int] = {}
         paths: dict[str, Path] = {}
+        writers: set[str] = set()
         for path in list_segments(spool) if spool.is_dir() else ():
             try:
                 segment_id = read_header(path).segment_id
+                if not writer_gone(path):
+                    writers.add(writer_of(path))
                 end = _written(path)
             except (FileNotFoundError, NotASegment):
                 continue
             if end > HEADER_SIZE:
                 ends[segment_id] = end
                 paths[segment_id] = path
-        return cls(ends, paths)
+        return cls(spool, ends, paths, frozenset(writers))
+
+    async def settled(self, database: Database) -> bool:
+        """Say whether all of it is in the roll-ups, and no writer that lived then can add to it.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+        """
+        # A segment leaves the spool only once its writer is gone and all of it is committed.
+        if self.writers and any(writer_of(path) in self.writers for path in list_segments(self.spool)):
+            return False
+        return await self.collected(database)
 
     async def collected(self, database: Database) -> bool:
         """Say whether all of it is in the roll-ups.
