@@ -1,36 +1,14 @@
 """Every management request has an id: in its answer, and with each log record that it causes."""
 
 import logging
-from collections.abc import Iterator
 
 import httpx2
 import pytest
 from fastapi import APIRouter
 
 from auterity.app.api import management_api
-from auterity.engines.telemetry import logs
 from auterity.kit.errors import Unauthenticated
 from auterity.platform.identity.principal import Principal
-
-
-class Heard(logging.Handler):
-    """Keeps the id that would be told with each record of ours."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[tuple[str, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.told.append((record.getMessage(), logs.request_id.get()))
-
-
-@pytest.fixture
-def heard() -> Iterator[Heard]:
-    handler = Heard()
-    logger = logging.getLogger("auterity")
-    logger.addHandler(handler)
-    yield handler
-    logger.removeHandler(handler)
 
 
 class Nobody:
@@ -62,11 +40,11 @@ async def broken() -> None:
     ("path", "message"), [("fine", "fine"), ("in-a-thread", "in a thread"), ("broken", "a request failed")]
 )
 async def test_each_record_within_a_request_tells_the_id_that_its_answer_has(
-    heard: Heard, path: str, message: str
+    told: list[tuple[str, str]], path: str, message: str
 ) -> None:
     transport = httpx2.ASGITransport(management_api([router], Nobody()), raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://auterity/api/v1") as client:
         answers = [await client.get(f"/{path}") for _ in range(2)]
     ids = [answer.headers["x-request-id"] for answer in answers]
     assert len(set(ids)) == 2
-    assert heard.told == [(message, each) for each in ids]
+    assert told == [(message, each) for each in ids]

@@ -266,11 +266,14 @@ async def test_an_answer_that_cannot_be_recorded_is_not_given(bench: Bench, scri
     assert (heard.status, heard.json()["error"]["code"]) == (503, "usage_backlog_full")
 
 
-async def test_a_defect_of_ours_is_answered_and_recorded(bench: Bench, scripted: Scripted) -> None:
+async def test_a_defect_of_ours_is_answered_recorded_and_logged_with_the_calls_id(
+    bench: Bench, scripted: Scripted, told: list[tuple[str, str]]
+) -> None:
     bench.plays(scripted(200, ValueError("a defect, on purpose")))
     heard = await bench.send(CHAT)
     assert (heard.status, heard.json()["error"]["code"]) == (500, "internal_error")
     assert "on purpose" not in heard.json()["error"]["message"]
+    assert told == [("a call failed", heard.headers["x-request-id"])]
     assert bench.ledger.claims == 0
 
 

@@ -73,5 +73,5 @@ class Pipeline:
             exchange.outcome = Outcome.INTERRUPTED
             exchange.fail(Unavailable("The server is shutting down; try again.", retry_after=1))
         except Exception:  # noqa: BLE001 - the edge: a defect of ours must not leave the call unsettled or unanswered
-            _log.exception("a call failed", extra={"request_id": exchange.id})
+            _log.exception("a call failed")
             exchange.fail(AuterityError("Something went wrong on our side. Quote the request id when you report it."))

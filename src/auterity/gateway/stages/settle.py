@@ -41,4 +41,4 @@ class Settle:
                 await self._counters.settle(hold.budget, exchange.id, exchange.cost_nano)
             except CountersUnavailable:
                 # The hold stands until it expires and is then spent in full: too strict for a while, never too lax.
-                _log.warning("a reservation could not be settled", extra={"request_id": exchange.id})
+                _log.warning("a reservation could not be settled")
