@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -68,7 +68,7 @@ __all__ = ["assemble"]
 
 
 _CATCH_UP_S = 10.0
-"""How long a starting worker waits for what was in the spool before, so that budgets begin at the truth."""
+"""How long a starting worker waits for what was in the spool before; calls that need it are refused until then."""
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +102,8 @@ async def assemble(launch: Launch) -> AsyncGenerator[RootApp]:
             plans=plans,
             recorder=SpoolRecorder(spool, strict=settings.durability == "strict"),
             counters=counters,
+            # Counters of this process alone know nothing of a predecessor that still finishes its calls.
+            settled=partial(backlog.settled if isinstance(counters, MemoryCounters) else backlog.collected, database),
             note_use=last_used.note,
             observe=Observe(metrics, tracer, clock),
             body_limit=settings.body_limit_bytes,
@@ -121,7 +123,7 @@ async def assemble(launch: Launch) -> AsyncGenerator[RootApp]:
         for task in (listener.run(), last_used.run(), gauges.run()):
             stack.push_async_callback(_cancel, asyncio.create_task(task))
         if not await backlog.wait(database, seconds=_CATCH_UP_S):
-            _log.warning("earlier usage is still being collected; budgets may begin a little low")
+            _log.warning("earlier usage is still being collected; keys with a budget wait for it")
         yield RootApp(
             GatewayService(pipeline, clock), gateway, health, _behind_proxies(api, settings.forwarded_allow_ips)
         )
@@ -157,6 +159,7 @@ def _pipeline(
     plans: PlanCache,
     recorder: UsageRecorder,
     counters: Counters,
+    settled: Callable[[], Awaitable[bool]],
     note_use: Callable[[str, int], None],
     observe: Observe,
     body_limit: int,
@@ -165,7 +168,11 @@ def _pipeline(
     return Pipeline(
         authenticate=Authenticate(plans, partial(hash_secret, services.key_pepper), note_use, clock),
         admit=Admit(
-            recorder, counters, MemoryCounters(clock), Spending(services.database, clock), body_limit=body_limit
+            recorder,
+            counters,
+            MemoryCounters(clock),
+            Spending(services.database, clock, settled=settled),
+            body_limit=body_limit,
         ),
         govern=Govern(),
         recall=Recall(),
