@@ -32,11 +32,17 @@ def ceiling(
     """
     most = 0
     for deployment in deployments:
-        if deployment.price is None:
+        price = deployment.price
+        if price is None:
             continue
         window = deployment.context_window or UNKNOWN_WINDOW
-        tokens_in = window if refers_to_media else min(body_bytes, window)
-        limits = [limit for limit in (max_output_tokens, deployment.max_output_tokens) if limit is not None]
-        tokens_out = min([*limits, window]) * choices
-        most = max(most, deployment.price.ceiling(tokens_in, tokens_out))
+        tokens_in = window if refers_to_media or body_bytes > window else body_bytes
+        tokens_out = deployment.max_output_tokens
+        if tokens_out is None or tokens_out > window:
+            tokens_out = window
+        if max_output_tokens is not None and max_output_tokens < tokens_out:
+            tokens_out = max_output_tokens
+        amount = price.ceiling(tokens_in, tokens_out * choices)
+        if amount > most:  # noqa: PLR1730 - this is on the path of every call
+            most = amount
     return most

@@ -16,6 +16,7 @@ MAX_TAGS = 16
 _NAME_LIMIT = 64
 _VALUE_LIMIT = 512
 _TOTAL_BYTES = 8192
+_FEW = _TOTAL_BYTES // (4 * (_NAME_LIMIT + _VALUE_LIMIT))
 TRUNCATED = "auterity.tags_truncated"
 """Set to ``true`` on an event whose tags did not all fit."""
 
@@ -66,6 +67,9 @@ def merge_tags(*sources: Mapping[str, str]) -> dict[str, str]:
     filled = [source for source in sources if source]
     if not filled:
         return {}
+    if len(filled) == 1 and len(filled[0]) <= _FEW:
+        # As most calls have it; within the limits of names and values, so few cannot be too much.
+        return dict(filled[0])
     merged: dict[str, str] = {}
     room = _TOTAL_BYTES
     for source in filled:
