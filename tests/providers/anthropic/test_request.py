@@ -99,11 +99,15 @@ def test_thinking_is_anthropics_own() -> None:
 
 
 def test_the_models_limit_is_sent_where_the_client_gives_none() -> None:
+    known = msgspec.structs.replace(TARGET, max_output_tokens=9000)
+    assert b'"max_tokens":9000' in sent(b',"messages":' + HELLO, target=known)
+    assert b'"max_tokens":9000' in sent(b',"max_tokens":null,"messages":' + HELLO, target=known)
+    assert b'"max_tokens":7' in sent(b',"max_tokens":7,"messages":' + HELLO, target=known)
+
+
+def test_without_any_limit_what_every_model_can_write_is_sent() -> None:
     unlimited = msgspec.structs.replace(TARGET, max_output_tokens=None)
-    with pytest.raises(UntranslatableRequest) as caught:
-        sent(b',"messages":' + HELLO, target=unlimited)
-    assert caught.value.param == "max_completion_tokens"
-    assert b'"max_tokens":7' in sent(b',"max_tokens":7,"messages":' + HELLO, target=unlimited)
+    assert b'"max_tokens":4096' in sent(b',"messages":' + HELLO, target=unlimited)
 
 
 def test_system_messages_go_in_front() -> None:

@@ -86,16 +86,16 @@ def _read(fields: Fields, name: str, kind: type[Value], default: Value) -> Value
         raise refused(name, f"must be of type {kind.__name__}") from None
 
 
+_LEAST_OF_ALL_MODELS = 4096
+"""What every Claude model can write; the oldest no more (Anthropic, "Models overview")."""
+
+
 def _max_tokens(fields: Fields, target: Target) -> int:
-    """Anthropic demands a limit: the client's, else the most that the model can write."""
+    """Anthropic demands a limit: the client's, else the most that the model is known to write."""
     for name in ("max_completion_tokens", "max_tokens"):
-        if name in fields:
+        if name in fields and fields[name] != b"null":
             return _read(fields, name, int, 0)
-    if target.max_output_tokens is None:
-        raise refused(
-            "max_completion_tokens", "must be given: Anthropic demands a limit and none is known for this model"
-        )
-    return target.max_output_tokens
+    return target.max_output_tokens or _LEAST_OF_ALL_MODELS
 
 
 def _pass(fields: Fields, name: str, body: Body) -> None:
