@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import uvicorn
 import uvloop
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auterity.app.protocol import GatewayProtocol
 from auterity.kit.ids import is_id
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class QuickProtocol(GatewayProtocol):
@@ -24,6 +27,8 @@ class QuickProtocol(GatewayProtocol):
 
     head_timeout_s = 0.3
     body_timeout_s = 0.3
+    body_limit_s = 1.0
+    linger_s = 0.3
     sweep_every_s = 0.02
 
 
@@ -35,12 +40,23 @@ class QuietServer(uvicorn.Server):
 
 @dataclass
 class App:
-    """Answers with what it was asked; ``/wait`` does so once it is let, ``/stream`` begins before it has read."""
+    """Answers with what it was asked.
+
+    ``/wait`` does so once it is let, ``/late`` begins to read then, ``/stream`` begins to answer before it has read,
+    ``/early`` answers without reading.
+    """
 
     go: asyncio.Event = field(default_factory=asyncio.Event)
     is_asked: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[str] = field(default_factory=list[str])
     left: int = 0
+
+    def forget(self) -> None:
+        """Be as new."""
+        self.go.set()
+        self.go, self.is_asked = asyncio.Event(), asyncio.Event()
+        self.asked.clear()
+        self.left = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.asked.append(scope["path"])
@@ -48,6 +64,8 @@ class App:
         if scope["path"] == "/stream":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        if scope["path"] == "/late":
+            await self.go.wait()
         body = b""
         more = scope["path"] != "/early"
         while more:
@@ -77,6 +95,12 @@ class Worker:
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self.port)
+
+    def has(self, writer: asyncio.StreamWriter) -> bool:
+        """The server still has this client's connection."""
+        mine = writer.get_extra_info("sockname")
+        connections: set[Any] = self.server.server_state.connections
+        return any(each.client == mine[:2] for each in connections)
 
     async def exchange(self, *parts: bytes, patience_s: float = 5) -> bytes:
         """Send the parts and read until the server closes, or has been silent for a moment after an answer."""
@@ -112,10 +136,17 @@ async def serving(keep_alive_s: int = 5) -> AsyncGenerator[Worker]:
         await task
 
 
-@pytest.fixture
-async def worker() -> AsyncIterator[Worker]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared() -> AsyncIterator[Worker]:
+    """One server for the file: to start and stop one takes longer than most tests."""
     async with serving() as made:
         yield made
+
+
+@pytest.fixture
+def worker(shared: Worker) -> Worker:
+    shared.app.forget()
+    return shared
 
 
 def refusal(answer: bytes) -> tuple[int, str]:
@@ -136,6 +167,7 @@ def refusal(answer: bytes) -> tuple[int, str]:
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 GET = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
+CLOSING = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
 async def test_ordinary_requests_are_served_one_after_another(worker: Worker) -> None:
@@ -339,12 +371,62 @@ async def test_a_body_that_drips_is_given_up(worker: Worker) -> None:
 
 async def test_a_body_that_comes_fast_enough_may_take_long(worker: Worker) -> None:
     reader, writer = await worker.connect()
-    writer.write(HEAD + b"Content-Length: 81920\r\n\r\n")
-    for _ in range(20):
+    writer.write(HEAD + b"Content-Length: 61440\r\n\r\n")
+    for _ in range(15):
         writer.write(b"a" * 4096)  # worth a second each
         await writer.drain()
         await asyncio.sleep(0.03)
     assert b" 200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)
+    writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"a" * 50_000])
+async def test_a_body_that_stands_still_is_given_up_and_the_application_told(worker: Worker, sent: bytes) -> None:
+    reader, writer = await worker.connect()
+    started = time.monotonic()
+    writer.write(HEAD + b"Content-Length: 100000\r\n\r\n" + sent)
+    assert refusal(await asyncio.wait_for(reader.read(), 5)) == (408, "request_timeout")
+    assert 0.25 < time.monotonic() - started < 2
+    assert (worker.app.asked, worker.app.left) == (["/"], 1)
+    writer.close()
+
+
+async def test_a_body_that_never_ends_is_given_up_however_fast_it_comes(worker: Worker) -> None:
+    reader, writer = await worker.connect()
+    started = time.monotonic()
+
+    async def pour() -> None:
+        with contextlib.suppress(ConnectionError):
+            writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+            while True:
+                writer.write(b"1000\r\n" + b"a" * 4096 + b"\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    pouring = asyncio.create_task(pour())
+    assert refusal(await asyncio.wait_for(reader.read(), 5)) == (408, "request_timeout")
+    assert 0.9 < time.monotonic() - started < 3
+    pouring.cancel()
+    writer.close()
+
+
+async def test_time_in_which_we_do_not_read_is_not_the_clients(worker: Worker) -> None:
+    reader, writer = await worker.connect()
+    body = b"a" * 1_000_000
+    writer.write(b"POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + body)
+    await worker.app.is_asked.wait()
+    await asyncio.sleep(0.6)  # longer than a body may stand still
+    worker.app.go.set()
+    assert b" 200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)
+    writer.close()
+
+
+async def test_an_answer_before_the_bodys_end_leaves_no_connection_behind(worker: Worker) -> None:
+    reader, writer = await worker.connect()
+    writer.write(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b" 200 OK" in answer
     writer.close()
 
 
@@ -368,7 +450,7 @@ async def test_a_connection_that_says_nothing_is_closed_without_a_word(worker: W
 async def test_a_slow_second_head_is_given_up_and_a_slow_answer_is_not(worker: Worker) -> None:
     reader, writer = await worker.connect()
     writer.write(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
-    await asyncio.sleep(0.5)  # longer than a head may take
+    await asyncio.sleep(0.4)  # longer than a head may take
     worker.app.go.set()
     assert b" 200 OK" in await asyncio.wait_for(reader.readuntil(b"}"), 5)
     writer.write(b"GET / HT")
@@ -376,15 +458,20 @@ async def test_a_slow_second_head_is_given_up_and_a_slow_answer_is_not(worker: W
     writer.close()
 
 
-async def test_an_idle_connection_is_closed_after_the_keep_alive_time() -> None:
+async def test_idle_connections_are_closed_after_the_keep_alive_time() -> None:
     async with serving(keep_alive_s=1) as worker:
-        reader, writer = await worker.connect()
+        (reader, writer), (early_reader, early_writer) = await worker.connect(), await worker.connect()
         writer.write(GET)
-        await asyncio.wait_for(reader.readuntil(b"}"), 5)
+        early_writer.write(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+        for each in (reader, early_reader):
+            await asyncio.wait_for(each.readuntil(b"}"), 5)
+        early_writer.write(b"ok")  # the rest of what was answered already
         started = time.monotonic()
-        assert b"HTTP" not in await asyncio.wait_for(reader.read(), 5)
-        assert 0.8 < time.monotonic() - started < 3
+        for each in (reader, early_reader):
+            assert b"HTTP" not in await asyncio.wait_for(each.read(), 5)
+            assert 0.8 < time.monotonic() - started < 3
         writer.close()
+        early_writer.close()
 
 
 async def test_a_refused_client_that_goes_on_sending_is_let_go_in_the_end(worker: Worker) -> None:
@@ -392,7 +479,7 @@ async def test_a_refused_client_that_goes_on_sending_is_let_go_in_the_end(worker
     writer.write(b"no http at all\r\n\r\n")
     assert refusal(await asyncio.wait_for(reader.read(), 5))[0] == 400
     deadline = time.monotonic() + 6
-    while worker.server.server_state.connections:
+    while worker.has(writer):
         assert time.monotonic() < deadline
         with contextlib.suppress(ConnectionError):
             writer.write(b"a" * 1000)
@@ -400,23 +487,18 @@ async def test_a_refused_client_that_goes_on_sending_is_let_go_in_the_end(worker
     writer.close()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None)
 @given(
     junk=st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([GET, HEAD, b"\r\n", b"0\r\n\r\n"])), max_size=6)
 )
-def test_no_bytes_make_it_fail(junk: list[bytes]) -> None:
-    async def run() -> None:
-        async with serving() as worker:
-            answer = await worker.exchange(*junk, patience_s=0.4)
-            assert b" 500 " not in answer
-            assert b" 200 OK" in await worker.exchange(GET)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
+async def test_no_bytes_make_it_fail(shared: Worker, junk: list[bytes]) -> None:
+    answer = await shared.exchange(*junk, patience_s=0.4)
+    assert b" 500 " not in answer
+    assert b" 200 OK" in await shared.exchange(CLOSING)
 
 
-def test_refusals_are_the_same_on_the_workers_event_loop() -> None:
-    async def run() -> None:
+async def test_refusals_are_the_same_on_the_workers_event_loop() -> None:
+    async def check() -> None:
         async with serving() as worker:
             for ambiguous in AMBIGUOUS.values():
                 assert refusal(await worker.exchange(ambiguous + GET)) == (400, "malformed_request")
@@ -424,5 +506,8 @@ def test_refusals_are_the_same_on_the_workers_event_loop() -> None:
             assert refusal(await worker.exchange(HEAD, *[b"X: aaaaaaaa\r\n" * 100] * 100))[0] == 431
             assert worker.app.asked == []
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
+    def run() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(check())
+
+    await asyncio.to_thread(run)

@@ -43,11 +43,6 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_LINGER_S = 2.0
-"""How long what a refused client still sends is read and thrown away. Closing at once would reset the connection, and
-the client might lose the answer that tells it why."""
-
-
 _INFERENCE: dict[bytes, Endpoint] = {path.encode(): endpoint for path, endpoint in INFERENCE.items()}
 
 _swept: WeakSet[ServerState] = WeakSet()
@@ -102,10 +97,15 @@ class GatewayProtocol(HttpToolsProtocol):
     """Bytes of request line and header fields."""
     head_timeout_s: ClassVar[float] = 15.0
     """From the first byte of a head, or from the connection's start, to the head's end."""
-    body_timeout_s: ClassVar[float] = 15.0
-    """From the head's end to the body's end, ..."""
+    body_timeout_s: ClassVar[float] = 30.0
+    """Between two pieces of a body; and from the head's end to the body's end, ..."""
     body_rate: ClassVar[float] = 4096
-    """... and a second more for so many bytes that have come: who sends at least as fast is never too slow."""
+    """... with a second more for so many bytes that have come."""
+    body_limit_s: ClassVar[float] = 300.0
+    """The longest that a body may take, however fast it comes."""
+    linger_s: ClassVar[float] = 2.0
+    """How long what a refused client still sends is read and thrown away. Closing at once would reset the connection,
+    and the client might lose the answer that tells it why."""
     sweep_every_s: ClassVar[float] = 1.0
 
     _deadline = 0.0
@@ -114,6 +114,14 @@ class GatewayProtocol(HttpToolsProtocol):
     """A request has begun, and its head has not ended."""
     _in_body = False
     """The head has ended, and the body has not."""
+    _body_bytes: int = 0
+    """Of the present body so far."""
+    _body_seen: int = 0
+    """Of them, those that had come when the sweeper looked last."""
+    _body_began = 0.0
+    """When the sweeper first saw the present body; 0: not yet. What we ourselves did not read in is added."""
+    _body_moved = 0.0
+    """When the sweeper last saw that more of it had come; likewise."""
     _answering = False
     """A request was handed to the application and its answer is not complete."""
     _progress = False
@@ -142,7 +150,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._deadline = self.loop.time() + self.head_timeout_s
         if self.server_state not in _swept:
             _swept.add(self.server_state)
-            self.loop.call_later(self.sweep_every_s, _sweep, self.loop, self.server_state, self.sweep_every_s)
+            every_s = self.sweep_every_s
+            self.loop.call_later(every_s, _sweep, self.loop, self.server_state, every_s, self.loop.time())
 
     def data_received(self, data: bytes) -> None:
         parser = self.parser
@@ -202,20 +211,23 @@ class GatewayProtocol(HttpToolsProtocol):
         if fault is not None:
             self._fault = fault
             raise fault
-        self._deadline = self.loop.time() + self.body_timeout_s
+        self._deadline = 0
+        self._body_bytes = 0
+        self._body_began = 0
         self._in_body = True
         self._hand_on()
         self._answering = True
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
-        self._deadline += len(body) / self.body_rate
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._progress = True
         self._in_body = False
-        self._deadline = 0
+        if not self._answering:  # it was answered before it was complete
+            self._deadline = self.loop.time() + self.timeout_keep_alive
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -229,7 +241,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif not self._in_head:
+        elif not self._in_head and not self._in_body:
             self._deadline = self.loop.time() + self.timeout_keep_alive
 
     def send_400_response(self, msg: str) -> None:
@@ -361,33 +373,48 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._deadline = self.loop.time() + _LINGER_S
+        self._deadline = self.loop.time() + self.linger_s
 
     # --- the sweeper ---
 
-    def end_if_overdue(self, now: float) -> None:
-        """End the connection if its time is over."""
+    def end_if_overdue(self, now: float, since_s: float) -> None:
+        """End the connection if its time is over; it was looked at ``since_s`` seconds before ``now``."""
+        if self._in_body and not self._refused:
+            self._end_if_body_overdue(now, since_s)
         if not 0 < self._deadline <= now:
+            return
+        if self._in_head and self.flow.read_paused:  # it is we who do not read
+            self._deadline = now + self.head_timeout_s
             return
         self._deadline = 0
         if self._in_head and not self._refused:
             self._refuse(HeadTimeout(f"The request's head did not come within {self.head_timeout_s:g} seconds."))
-        elif self._in_body and not self._refused:
-            if self.flow.read_paused:  # it is we who do not read
-                self._deadline = now + self.body_timeout_s
-                return
-            self._refuse(BodyTimeout("The request's body came too slowly."))
         elif not self.transport.is_closing():
             self.transport.close()
 
+    def _end_if_body_overdue(self, now: float, since_s: float) -> None:
+        if not self._body_began:
+            self._body_began = self._body_moved = now
+            self._body_seen = self._body_bytes
+        elif self.flow.read_paused:
+            self._body_began += since_s
+            self._body_moved += since_s
+        elif self._body_bytes != self._body_seen:
+            self._body_seen = self._body_bytes
+            self._body_moved = now
+        took = now - self._body_began
+        slowest = self.body_timeout_s + self._body_bytes / self.body_rate
+        if took > min(slowest, self.body_limit_s) or now - self._body_moved > self.body_timeout_s:
+            self._refuse(BodyTimeout("The request's body came too slowly."))
 
-def _sweep(loop: asyncio.AbstractEventLoop, server: ServerState, every_s: float) -> None:
+
+def _sweep(loop: asyncio.AbstractEventLoop, server: ServerState, every_s: float, last: float) -> None:
     """Look at all connections of ``server``, and again after a while as long as there are some."""
     now = loop.time()
     for connection in list(cast("set[object]", server.connections)):
         if isinstance(connection, GatewayProtocol):
-            connection.end_if_overdue(now)
+            connection.end_if_overdue(now, now - last)
     if server.connections:
-        loop.call_later(every_s, _sweep, loop, server, every_s)
+        loop.call_later(every_s, _sweep, loop, server, every_s, now)
     else:
         _swept.discard(server)
