@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from tests.crash.node import Node
-from tests.crash.traffic import Call
-
 from auterity.engines.database.connection import connect
 from auterity.engines.database.sessions import Database
 from auterity.platform.usage.backlog import Backlog
+from tests.crash.node import Node
+from tests.crash.traffic import Call
 
 __all__ = ["Account", "collected", "compare"]
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import psutil
-from tests.fixtures.server import Server
-from tests.fixtures.twins import Twin
 
 from auterity.engines.database.connection import connect
 from auterity.engines.database.embedded import DATABASE_NAME, SUPERUSER, EmbeddedPostgres
 from auterity.engines.database.errors import DatabaseRefused, DatabaseUnavailable
+from tests.fixtures.server import Server
+from tests.fixtures.twins import Twin
 
 __all__ = ["MODEL", "Node", "add_twin", "nodes", "wait_until"]
 
@@ -29,6 +29,9 @@ _PATIENCE_S = 60.0
 
 class Node(Server):
     """A server that is crashed."""
+
+    family: "list[Node]"
+    """All that ever ran on this home."""
 
     @property
     def collector(self) -> psutil.Process | None:
@@ -75,9 +78,19 @@ class Node(Server):
 
     def again(self, **settings: object) -> "Node":
         """Start on the same home, with the same settings but for these."""
-        node = Node(self.home.parent, prior=self, **{**self.settings, **settings})
+        node = Node(self.home.parent, prior=self)
+        node.settings = {**self.settings, **settings}
+        node.family = self.family
+        node.family.append(node)
         node.start()
         return node
+
+    def bury(self) -> None:
+        """Whatever became of it: no process and no open connection is left."""
+        self._closing.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(_PATIENCE_S)
 
     def _children(self, module: str) -> list[psutil.Process]:
         found: list[psutil.Process] = []
@@ -93,18 +106,25 @@ class Node(Server):
 def nodes() -> Generator[Callable[..., Node]]:
     """Makes nodes, each on a new home; at the end all processes on these homes are gone, and the homes too."""
     folders: list[Path] = []
+    family: list[Node] = []
 
-    def start(**settings: object) -> Node:
+    def start(*, before: Callable[[Path], object] | None = None, **settings: object) -> Node:
         folder = Path(tempfile.mkdtemp(prefix="auterity-crash-"))
         folders.append(folder)
         given = {"sandbox_latency": 0, "allow_private_providers": True, **settings}
         node = Node(folder, **given)
+        node.family = family
+        family.append(node)
+        if before is not None:
+            before(node.home)
         node.start()
         return node
 
     try:
         yield start
     finally:
+        for node in family:
+            node.bury()
         for folder in folders:
             _kill(_works_in(folder))
             shutil.rmtree(folder, ignore_errors=True)

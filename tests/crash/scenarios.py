@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import psutil
-from tests.crash.accounts import Account, collected, compare
+
+from auterity.platform.usage.status import read_status
+from tests.crash.accounts import Account, compare
 from tests.crash.node import MODEL, Node, wait_until
 from tests.crash.traffic import Call, Kind, Traffic, call
 from tests.fixtures.twins import Twin
-
-from auterity.platform.usage.status import read_status
 
 __all__ = [
     "MIXED",
@@ -33,6 +34,7 @@ __all__ = [
     "kill_whole",
     "spend_through",
     "stop_under_load",
+    "tell",
     "warm",
 ]
 
@@ -48,6 +50,11 @@ MIXED = (
     Kind(MODEL, stream=True),
 )
 """Half plain, half streams; half from the sandbox, half from a provider over HTTP."""
+
+
+def tell(what: object) -> None:
+    """Show a figure; pytest shows it with ``-s``, and where a test fails."""
+    sys.stdout.write(f"{what}\n")
 
 
 @dataclass(slots=True)
@@ -80,7 +87,7 @@ async def warm(crashes: Crashes, label: str) -> None:
 
 
 async def kill_whole(crashes: Crashes, *, label: str, callers: int, chance: random.Random, database: bool) -> Traffic:
-    """``kill -9`` of everything once ``callers`` calls are under way at once and some are answered; then a new start."""
+    """``kill -9`` of everything once ``callers`` calls are under way at once, some answered; then a new start."""
     async with crashes.traffic(callers, label) as traffic:
         await traffic.until(in_flight=callers, done=callers // 10)
         await asyncio.sleep(chance.random() * 0.5)
@@ -207,9 +214,8 @@ class Flood:
     answered: int
     """Calls that were served until it was full."""
     refused: int
-    """Calls sent while it was full."""
-    asked_while_full: int
-    """Requests that reached the provider meanwhile."""
+    asked: int
+    """Requests that reached the provider while it filled and was full."""
     answers: frozenset[tuple[int, str, bool]]
     """Status, error code and whether ``retry-after`` came, of the refused calls."""
     recovered_s: float
@@ -217,8 +223,8 @@ class Flood:
 
     def __str__(self) -> str:
         return (
-            f"{self.answered} calls filled it; {self.refused} refused, {self.asked_while_full} of them reached the "
-            f"provider; served again {self.recovered_s:.2f} s after the collector went on"
+            f"{self.answered} calls filled it, {self.refused} were refused; the provider was asked {self.asked} times; "
+            f"served again {self.recovered_s:.2f} s after the collector went on"
         )
 
 
@@ -238,14 +244,13 @@ async def fill_spool(
         return Traffic(crashes.node.url, crashes.node.api_key, kinds, label=f"{label}-{part}", weight=_TAGS_BYTES)
 
     filling, full, after = traffic("filling"), traffic("full"), traffic("after")
+    before = twin.state()["requests"]
     collector.suspend()
     try:
         if room is not None:
             room.take()
-        async with filling.running(32), asyncio.timeout(_FILL_S):
-            while filling.failed.get("usage_backlog_full", 0) < 64:
-                await asyncio.sleep(0.02)
-        before = twin.state()["requests"]
+        async with filling.running(32):
+            await filling.until(refused=64, seconds=_FILL_S)
         async with full.running(8):
             await full.until(ended=refused)
         asked = twin.state()["requests"] - before
@@ -259,8 +264,9 @@ async def fill_spool(
         recovered = time.monotonic() - begun
         await after.until(done=50)
     crashes.calls += [*filling.calls, *full.calls, *after.calls]
-    answers = frozenset((call.status, call.code, bool(call.retry_after)) for call in full.calls)
-    return Flood(filling.done, len(full.calls), asked, answers, recovered)
+    turned_away = [call for call in (*filling.calls, *full.calls) if not call.done]
+    answers = frozenset((call.status, call.code, bool(call.retry_after)) for call in turned_away)
+    return Flood(filling.done + full.done, len(turned_away), asked, answers, recovered)
 
 
 class Room:
@@ -316,9 +322,7 @@ async def spend_through(
         spent += traffic.calls
     traffic = Traffic(crashes.node.url, limited, (kind,), label=f"{label}-end", keep_on=True)
     async with traffic.running(callers):
-        async with asyncio.timeout(_FILL_S):
-            while traffic.failed.get("budget_exceeded", 0) < 4 * callers:
-                await asyncio.sleep(0.02)
+        await traffic.until(refused=4 * callers, seconds=_FILL_S)
     spent += traffic.calls
     crashes.calls += spent
     return Spent(

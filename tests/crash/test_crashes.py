@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from tests.crash.node import Node, add_twin, nodes
-from tests.crash.scenarios import PARTS, Crashes, kill_part, kill_whole, stop_under_load, warm
+from tests.crash.scenarios import PARTS, Crashes, kill_part, kill_whole, stop_under_load, tell, warm
 from tests.fixtures.twins import Twin
 
 pytestmark = pytest.mark.slow
@@ -35,7 +36,7 @@ async def test_calls_survive_the_death_of_the_whole_server_among_a_thousand_of_t
         traffic = await kill_whole(crashes, label=f"whole-{number}", callers=1000, chance=chance, database=database)
         assert traffic.done > 0
         assert set(traffic.failed) <= {"IncompleteReadError", "ConnectionResetError", "BrokenPipeError"}
-    print(await crashes.account())
+    tell(await crashes.account())
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -43,20 +44,20 @@ async def test_a_part_that_dies_comes_back_and_calls_go_on(crashes: Crashes, par
     await warm(crashes, f"warm-{part}")
     crashes.node.expected_errors += ["was ended by SIGKILL"]
     outage = await kill_part(crashes, part, label=part, callers=40)
-    print(outage)
+    tell(outage)
     # A dead worker takes the calls that it had with it; nothing else costs a caller anything.
     assert part == "worker" or not outage.failed
     assert outage.served > 0
-    print(await crashes.account())
+    tell(await crashes.account())
 
 
 async def test_a_stop_in_good_order_lets_running_calls_end_and_loses_nothing(crashes: Crashes) -> None:
     stop = await stop_under_load(crashes, label="stop", callers=100)
-    print(stop)
+    tell(stop)
     assert stop.code == 0
     assert stop.under_way > 0
     assert stop.cut == 0
-    print(await crashes.account())
+    tell(await crashes.account())
 
 
 async def test_a_second_server_on_a_home_is_turned_away(crashes: Crashes) -> None:

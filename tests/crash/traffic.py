@@ -85,12 +85,21 @@ class Traffic:
     """Callers of one server. They call again and again until :meth:`stop`, or each until its connection breaks."""
 
     def __init__(
-        self, url: str, api_key: str, kinds: Sequence[Kind], *, label: str, keep_on: bool = False, weight: int = 0
+        self,
+        url: str,
+        api_key: str,
+        kinds: Sequence[Kind],
+        *,
+        label: str,
+        keep_on: bool = False,
+        weight: int = 0,
+        remember: bool = True,
     ) -> None:
         """
         Args:
             label: begins the tags of these calls, so that none has the tag of another traffic's.
             keep_on: connect again after a connection broke.
+            remember: keep every call; else only counts, for runs without end.
             weight: bytes of further tags, which make each call's record longer.
         """
         words = (f"t{number}=" + "x" * min(500, weight - 500 * number) for number in range(-(-weight // 500)))
@@ -103,8 +112,15 @@ class Traffic:
         self._keep_on = keep_on
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._remember = remember
         self.calls: list[Call] = []
+        """Those under way too; empty where they are not to be remembered."""
+        self.failed: Counter[str] = Counter()
+        """Reasons of the calls that ended without a good answer."""
+        self.done = 0
+        """Calls whose whole answer came."""
         self.in_flight = 0
+        self.refused = 0
 
     @contextlib.asynccontextmanager
     async def running(self, callers: int) -> AsyncGenerator["Traffic"]:
@@ -124,32 +140,31 @@ class Traffic:
                 task.result()
             self._tasks = []
 
-    async def until(self, *, in_flight: int = 0, done: int = 0, ended: int = 0) -> None:
-        """Wait until so many calls are under way at once, so many are done, and so many have ended in any way.
+    async def until(
+        self, *, in_flight: int = 0, done: int = 0, ended: int = 0, refused: int = 0, seconds: float = _PATIENCE_S
+    ) -> None:
+        """Wait until so many calls are under way at once, and so many done, ended, or refused by status.
 
         Raises:
-            TimeoutError: they are not within a minute.
+            TimeoutError: they are not in time.
         """
-        async with asyncio.timeout(_PATIENCE_S):
-            while self.in_flight < in_flight or self.done < done or self.ended < ended:
-                await asyncio.sleep(0.005)
+        wanted = (in_flight, done, ended, refused)
+        deadline = time.monotonic() + seconds
+        while any(has < wants for has, wants in zip(self._counts(), wanted, strict=True)):
+            if time.monotonic() > deadline or (self._tasks and all(task.done() for task in self._tasks)):
+                raise TimeoutError(
+                    f"under way, done, ended and refused are {self._counts()} and not {wanted}; "
+                    f"failed: {dict(self.failed)}; last: {self.calls[-1:]}"
+                )
+            await asyncio.sleep(0.005)
 
-    @property
-    def done(self) -> int:
-        """Calls whose whole answer came."""
-        return sum(call.done for call in self.calls)
+    def _counts(self) -> tuple[int, int, int, int]:
+        return self.in_flight, self.done, self.ended, self.refused
 
     @property
     def ended(self) -> int:
         """Calls that came to an end, whichever."""
-        return sum(call.ended > 0 for call in self.calls)
-
-    @property
-    def failed(self) -> Counter[str]:
-        """Reasons of the calls that ended without a good answer."""
-        return Counter(
-            call.code or call.failure or str(call.status) for call in self.calls if call.ended and not call.done
-        )
+        return self.done + self.failed.total()
 
     async def _caller(self, number: int) -> None:
         line: _Line | None = None
@@ -161,8 +176,11 @@ class Traffic:
                 serial += 1
                 try:
                     line = line or await self._connect()
-                    self.calls.append(call)
+                    if self._remember:
+                        self.calls.append(call)
                     await self._call(line, kind, call)
+                    if call.status >= 400:
+                        await asyncio.sleep(_RETRY_S)
                 except (OSError, EOFError) as error:
                     call.failure = type(error).__name__
                     line = _hang_up(line)
@@ -170,9 +188,17 @@ class Traffic:
                         return
                     await asyncio.sleep(_RETRY_S)
                 finally:
-                    call.ended = time.monotonic()
+                    self._end(call)
         finally:
             _hang_up(line)
+
+    def _end(self, call: Call) -> None:
+        call.ended = time.monotonic()
+        if call.done:
+            self.done += 1
+        elif call.status or call.failure:
+            self.refused += call.status >= 400
+            self.failed[call.code or call.failure or str(call.status)] += 1
 
     async def _connect(self) -> _Line:
         return _Line(*await asyncio.open_connection(self._host, self._port))
