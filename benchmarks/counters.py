@@ -13,11 +13,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from tests.fixtures.redis import RedisCluster, RedisServer, cluster_node
-
 from auterity.engines.counters import counters_for
 from auterity.engines.counters.port import Counters, Rate
 from auterity.kit.ids import new_id
+from tests.fixtures.redis import RedisCluster, RedisServer, cluster_node
 
 _ROUNDS = 7
 _RATE = Rate(10**6, 60)

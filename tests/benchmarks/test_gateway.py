@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from benchmarks import promises
 from benchmarks.gateway.goals import outcomes
 from benchmarks.gateway.medians import medians
 from benchmarks.gateway.report import MemoryFigures, Report, Settings
@@ -15,8 +17,6 @@ from benchmarks.gateway.rounds import Cores, Sample
 from benchmarks.gateway.soak import Soak, growth
 from benchmarks.machine import facts
 from benchmarks.processes import Memory, NotStarted, start
-
-from benchmarks import promises
 
 SAMPLE = Sample(
     subject="nginx",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from benchmarks.gateway.load import CASES
 from benchmarks.gateway.streams import check, time_stream
 from benchmarks.mock_provider import CHUNKS

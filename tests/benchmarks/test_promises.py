@@ -4,9 +4,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from benchmarks.promises import FILE, InvalidPromises, Promise, read, record
 
 from benchmarks import evidence
+from benchmarks.promises import FILE, InvalidPromises, Promise, read, record
 
 TEXT = """# A register.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
 from benchmarks.gateway.load import CASES
 from benchmarks.gateway.streams import WrongAnswer, check
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
-from scripts import reference
 
 from auterity.app.cli import application
+from scripts import reference
 
 if TYPE_CHECKING:
     from tests.fixtures.server import Server

@@ -7,6 +7,7 @@ import openai
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+
     from tests.fixtures.server import Say, TwinModels
     from tests.fixtures.twins import Twin
 

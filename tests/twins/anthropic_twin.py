@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import msgspec
+
 from tests.twins.stage import Asked, Faults, Scene, serve
 
 MISSING_MODEL = "no-such-model"

@@ -6,6 +6,7 @@ import struct
 from typing import Any, cast
 
 import msgspec
+
 from tests.twins.stage import Asked, Faults, Scene, serve
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "text-embedding-3-small")
