@@ -1,7 +1,7 @@
 """Crashes at length: everything that ``tests/crash`` does once, again and again on the same home.
 
-``python -m benchmarks.chaos --rounds 20`` prints a line for each thing done and, after each round, the comparison of what
-clients were answered with the event store, the roll-ups and the command line. The first disagreement ends it.
+``python -m benchmarks.chaos --rounds 20`` prints a line for each thing done and, after each round, the comparison
+of what clients were answered with the event store, the roll-ups and the command line. The first disagreement ends it.
 """
 
 import argparse

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -111,7 +112,7 @@ def nodes() -> Generator[Callable[..., Node]]:
     def start(*, before: Callable[[Path], object] | None = None, **settings: object) -> Node:
         folder = Path(tempfile.mkdtemp(prefix="auterity-crash-"))
         folders.append(folder)
-        given = {"sandbox_latency": 0, "allow_private_providers": True, **settings}
+        given: dict[str, Any] = {"sandbox_latency": 0, "allow_private_providers": True, **settings}
         node = Node(folder, **given)
         node.family = family
         family.append(node)

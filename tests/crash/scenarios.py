@@ -317,7 +317,8 @@ async def spend_through(
     for number, restart in enumerate(restarts):
         traffic = Traffic(crashes.node.url, limited, (kind,), label=f"{label}-{number}")
         async with traffic.running(callers):
-            await traffic.until(done=calls // (len(restarts) + 1))
+            # Refused calls end too: the budget may be gone before its turn, for calls go on while a server stops.
+            await traffic.until(ended=calls // (len(restarts) + 1))
             crashes.node = await restart(crashes.node)
         spent += traffic.calls
     traffic = Traffic(crashes.node.url, limited, (kind,), label=f"{label}-end", keep_on=True)

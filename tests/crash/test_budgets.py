@@ -3,15 +3,21 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from decimal import Decimal
 
 import pytest
 
-from tests.crash.node import Node, add_twin, nodes, wait_until
+from tests.crash.node import MODEL, Node, add_twin, nodes, wait_until
 from tests.crash.scenarios import Crashes, spend_through, tell
+from tests.crash.traffic import Kind, Traffic, call
 from tests.fixtures.twins import Twin
 
 pytestmark = pytest.mark.slow
 
+
+_PLAIN = Kind(MODEL, stream=False)
+_PRICE_NANO = 6750
+"""Of one such call."""
 
 Restart = Callable[[Node], Awaitable[Node]]
 
@@ -66,8 +72,7 @@ async def test_a_hard_budget_is_not_overspent_by_a_nano_dollar_through_crashes(
     crashes: Crashes, openai_twin_server: Twin
 ) -> None:
     openai_twin_server.faults(delay_s=0.02)
-    ways = [_crash(workers=2), _crash(workers=2, database=True), _crash(workers=1), _crash(workers=1)]
-    await _spend(crashes, ways, "crash", callers=10, calls=250)
+    await _spend(crashes, [_crash(workers=2), _crash(workers=1, database=True)], "crash", callers=10, calls=150)
 
 
 async def test_a_hard_budget_stays_hard_when_workers_are_added_and_taken_away(
@@ -75,15 +80,29 @@ async def test_a_hard_budget_stays_hard_when_workers_are_added_and_taken_away(
 ) -> None:
     # One worker keeps budgets in its memory, two share a file: what was spent in one way counts in the other.
     openai_twin_server.faults(delay_s=0.02)
-    ways = [_stop(workers=2), _stop(workers=1), _stop(workers=2)]
-    await _spend(crashes, ways, "numbers", callers=10, calls=250)
+    await _spend(crashes, [_stop(workers=2), _stop(workers=1), _stop(workers=2)], "numbers", callers=10, calls=200)
 
 
 async def test_a_hard_budget_stays_hard_while_workers_are_exchanged_under_load(
     crashes: Crashes, openai_twin_server: Twin
 ) -> None:
-    await _stop(workers=1)(crashes.node)
-    crashes.node = crashes.node.family[-1]
-    # Calls that go on in the old worker for longer than the new one needs to be there.
-    openai_twin_server.faults(delay_s=3)
-    await _spend(crashes, [_exchange], "exchange", callers=40, calls=100)
+    node = crashes.node = await _stop(workers=1)(crashes.node)
+    # Calls that go on in the old worker for longer than the new one needs to be there: 40 of a budget of 170.
+    openai_twin_server.faults(delay_s=6)
+    budget = 170 * _PRICE_NANO
+    key = node.management.key(monthly_budget_usd=str(Decimal(budget).scaleb(-9)))["secret"]
+    old = Traffic(node.url, key, (_PLAIN,), label="exchange-old")
+    async with old.running(40):
+        await old.until(in_flight=40)
+        await _exchange(node)
+        early = await call(node.url, key, _PLAIN, "exchange-early")
+        assert early.done or early.code == "usage_unsettled", "a budget must not begin before the old worker has ended"
+    openai_twin_server.faults()
+    new = Traffic(node.url, key, (_PLAIN,), label="exchange-new")
+    async with new.running(10):
+        await new.until(refused=40)
+    crashes.calls += [*old.calls, early, *new.calls]
+    spent = sum(each.cost_nano or 0 for each in (*old.calls, early, *new.calls))
+    tell(f"{spent} of {budget} nano-dollars spent; a call during the exchange got {early.status} {early.code}")
+    assert 0.6 * budget < spent <= budget
+    tell(await crashes.account())
