@@ -15,11 +15,9 @@ from auterity.engines.database.sessions import Scope
 from auterity.kit.errors import Conflict, InvalidRequest
 from auterity.kit.money import format_dollars
 from auterity.platform.models.catalogue import model_out
-from auterity.platform.models.compile import compile_models
 from auterity.platform.models.endpoints import actor_scope
 from auterity.platform.models.errors import ProviderNotFound
 from auterity.platform.models.models import Model
-from auterity.platform.models.probe import probe
 from auterity.platform.models.schemas import (
     ModelCreate,
     ModelOut,
@@ -128,21 +126,8 @@ def _test(
     """Call each of a model's deployments once. It costs what it costs at the provider; usage does not show it."""
 
     async def test(node: Node) -> ModelTest:
-        services = node.services.models
-        async with node.services.database.tenant(node.tenant_id) as scope:
-            row = await services.catalogue.get(scope, model)
-            compiled = await compile_models(
-                scope,
-                credentials=services.credentials,
-                wires=services.wires,
-                transports=services.transports,
-                at=services.clock.now(),
-                only=row.id,
-            )
-        if not compiled:
-            raise Conflict(f"The model {model!r} is disabled; enable it first.")
         wanted = ModelTestRequest(endpoint="embeddings" if embeddings else "chat.completions")
-        return await probe(next(iter(compiled.values())), wanted)
+        return await node.services.models.test(node.tenant_id, model, wanted)
 
     result = on_node(settings, tenant, test)
     if as_json:

@@ -60,6 +60,27 @@ class CatalogueServices:
     transports: Mapping[str, Transport]
     clock: Clock
 
+    async def test(self, tenant_id: str, model: str, wanted: ModelTestRequest) -> ModelTest:
+        """Call each deployment of one of the tenant's models once; the provider charges for it.
+
+        Raises:
+            ModelNotFound: the tenant has none of this name or id.
+            Conflict: it is disabled.
+        """
+        async with self.database.tenant(tenant_id) as scope:
+            row = await self.catalogue.get(scope, model)  # not the operator's: its owner would pay
+            compiled = await compile_models(
+                scope,
+                credentials=self.credentials,
+                wires=self.wires,
+                transports=self.transports,
+                at=self.clock.now(),
+                only=row.id,
+            )
+        if not compiled:
+            raise Conflict(f"The model {model!r} is disabled; enable it first.")
+        return await probe(next(iter(compiled.values())), wanted)
+
 
 @asynccontextmanager
 async def actor_scope(database: Database, actor: Principal) -> AsyncGenerator[Scope]:
@@ -178,19 +199,7 @@ def _model_routes(services: CatalogueServices) -> APIRouter:
         actor: Annotated[Principal, Depends(Requires("models.test"))], model: str, wanted: ModelTestRequest
     ) -> ModelTest:
         """Call each deployment once. The provider charges for it; it does not appear in the usage."""
-        async with database.tenant(actor.tenant_id) as scope:
-            row = await catalogue.get(scope, model)  # not the operator's: its owner would pay
-            compiled = await compile_models(
-                scope,
-                credentials=services.credentials,
-                wires=services.wires,
-                transports=services.transports,
-                at=services.clock.now(),
-                only=row.id,
-            )
-        if not compiled:
-            raise Conflict(f"The model {model!r} is disabled; enable it first.")
-        return await probe(next(iter(compiled.values())), wanted)
+        return await services.test(actor.tenant_id, model, wanted)
 
     @router.get("/{model:path}", name="get")
     async def get_model(actor: Annotated[Principal, Depends(Requires("models.read"))], model: str) -> ModelOut:
