@@ -149,6 +149,16 @@ def worker(shared: Worker) -> Worker:
     return shared
 
 
+async def keep_sending(writer: asyncio.StreamWriter, first: bytes, more: bytes) -> None:
+    """Send the first bytes, then more of them again and again until the server has enough."""
+    with contextlib.suppress(ConnectionError):
+        writer.write(first)
+        while True:
+            writer.write(more)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+
 def refusal(answer: bytes) -> tuple[int, str]:
     """The one answer's status and code, after checking that it is all that such an answer must be."""
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -331,16 +341,7 @@ async def test_a_large_body_is_no_large_head(worker: Worker) -> None:
 async def test_a_head_that_drips_is_given_up(worker: Worker) -> None:
     reader, writer = await worker.connect()
     started = time.monotonic()
-
-    async def drip() -> None:
-        with contextlib.suppress(ConnectionError):
-            writer.write(HEAD)
-            while True:
-                writer.write(b"X: a\r\n")
-                await writer.drain()
-                await asyncio.sleep(0.02)
-
-    dripping = asyncio.create_task(drip())
+    dripping = asyncio.create_task(keep_sending(writer, HEAD, b"X: a\r\n"))
     answer = await asyncio.wait_for(reader.read(), 5)
     assert 0.25 < time.monotonic() - started < 2
     assert refusal(answer) == (408, "request_timeout")
@@ -352,16 +353,7 @@ async def test_a_head_that_drips_is_given_up(worker: Worker) -> None:
 async def test_a_body_that_drips_is_given_up(worker: Worker) -> None:
     reader, writer = await worker.connect()
     started = time.monotonic()
-
-    async def drip() -> None:
-        with contextlib.suppress(ConnectionError):
-            writer.write(HEAD + b"Content-Length: 100000\r\n\r\n")
-            while True:
-                writer.write(b"a")
-                await writer.drain()
-                await asyncio.sleep(0.02)
-
-    dripping = asyncio.create_task(drip())
+    dripping = asyncio.create_task(keep_sending(writer, HEAD + b"Content-Length: 100000\r\n\r\n", b"a"))
     answer = await asyncio.wait_for(reader.read(), 5)
     assert 0.25 < time.monotonic() - started < 2
     assert refusal(answer) == (408, "request_timeout")
@@ -394,16 +386,8 @@ async def test_a_body_that_stands_still_is_given_up_and_the_application_told(wor
 async def test_a_body_that_never_ends_is_given_up_however_fast_it_comes(worker: Worker) -> None:
     reader, writer = await worker.connect()
     started = time.monotonic()
-
-    async def pour() -> None:
-        with contextlib.suppress(ConnectionError):
-            writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-            while True:
-                writer.write(b"1000\r\n" + b"a" * 4096 + b"\r\n")
-                await writer.drain()
-                await asyncio.sleep(0.02)
-
-    pouring = asyncio.create_task(pour())
+    head, chunk = HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"a" * 4096 + b"\r\n"
+    pouring = asyncio.create_task(keep_sending(writer, head, chunk))
     assert refusal(await asyncio.wait_for(reader.read(), 5)) == (408, "request_timeout")
     assert 0.9 < time.monotonic() - started < 3
     pouring.cancel()
