@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -265,8 +265,8 @@ def test_a_defect_is_told_without_a_trace_and_a_typing_error_with_the_usage(tmp_
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, postgres_server: Any) -> Cli:
+def shared(tmp_path_factory: pytest.TempPathFactory, make_database: Callable[[], str]) -> Cli:
     """One node for tests that change nothing."""
-    cli = Cli(tmp_path_factory.mktemp("shared") / "home", postgres_server.url)
+    cli = Cli(tmp_path_factory.mktemp("shared") / "home", make_database())
     cli.run("init")
     return cli

@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -146,7 +148,9 @@ async def test_killed_writers_and_collectors_lose_nothing_and_count_nothing_twic
 async def test_a_database_that_goes_away_is_waited_for(
     tmp_path: Path, processes: Processes, spool: Path, store: Path
 ) -> None:
-    server = EmbeddedPostgres(tmp_path / "pg", settings={"fsync": "off"})
+    # Not below pytest's own folder, which every run of it closes to PostgreSQL's account again.
+    folder = Path(tempfile.mkdtemp(prefix="auterity-test-"))
+    server = EmbeddedPostgres(folder, settings={"fsync": "off"})
     database = Database(server.url, role=COLLECTOR_ROLE, pool_size=1)
     try:
         server.start()
@@ -165,6 +169,7 @@ async def test_a_database_that_goes_away_is_waited_for(
     finally:
         await database.close()
         server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def collected(database: Database) -> int:

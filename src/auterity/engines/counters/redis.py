@@ -33,10 +33,6 @@ class _Client(Protocol):
     async def close(self) -> None: ...
 
 
-_CONNECT_MS = 300
-_REQUEST_MS = 400
-_PATIENCE_S = 0.5
-"""Above both: the last word on how long a step may take, whatever the client does meanwhile."""
 _IN_FLIGHT = 100_000
 """The gateway bounds its own concurrency; the client's default of 1,000 would refuse steps before that."""
 
@@ -161,7 +157,17 @@ class RedisCounters:
     whether it was done; that is why reservations have names, and why one that is never settled is spent.
     """
 
-    def __init__(self, address: RedisAddress, prefix: str = "auterity") -> None:
+    def __init__(self, address: RedisAddress, prefix: str = "auterity", *, patience_s: float = 0.5) -> None:
+        """
+        Args:
+            address: the server, or some nodes of the Cluster.
+            prefix: of all keys.
+            patience_s: the last word on how long a step may take, whatever the client does meanwhile; the client's own
+                limits lie below it.
+        """
+        self._patience_s = patience_s
+        self._connect_ms = round(patience_s * 600)
+        self._request_ms = round(patience_s * 800)
         self._address = address
         self._prefix = prefix
         self._client: _Client | None = None
@@ -204,7 +210,7 @@ class RedisCounters:
 
     async def ping(self) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 client = self._client or await self._connected()
                 await client.ping()
         except (glide.GlideError, TimeoutError) as error:
@@ -227,7 +233,7 @@ class RedisCounters:
     async def _run(self, script: glide.Script, keys: list[str], arguments: list[str]) -> object:
         """Run a script; the client loads it where the server does not know it (yet, or any more)."""
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 client = self._client or await self._connected()
                 return await client.invoke_script(script, keys, arguments)
         except (glide.GlideError, TimeoutError) as error:
@@ -272,12 +278,12 @@ class RedisCounters:
             use_tls=self._address.tls,
             credentials=self._credentials(),
             database_id=self._address.database,
-            request_timeout=_REQUEST_MS,
+            request_timeout=self._request_ms,
             reconnect_strategy=_RECONNECT,
             inflight_requests_limit=_IN_FLIGHT,
             lazy_connect=True,
             client_name="auterity",
-            advanced_config=glide.AdvancedGlideClientConfiguration(_CONNECT_MS, self._tls()),
+            advanced_config=glide.AdvancedGlideClientConfiguration(self._connect_ms, self._tls()),
         )
 
     def _cluster(self) -> glide.GlideClusterClientConfiguration:
@@ -285,12 +291,12 @@ class RedisCounters:
             [glide.NodeAddress(host, port) for host, port in self._address.nodes],
             use_tls=self._address.tls,
             credentials=self._credentials(),
-            request_timeout=_REQUEST_MS,
+            request_timeout=self._request_ms,
             reconnect_strategy=_RECONNECT,
             inflight_requests_limit=_IN_FLIGHT,
             lazy_connect=True,
             client_name="auterity",
-            advanced_config=glide.AdvancedGlideClusterClientConfiguration(_CONNECT_MS, self._tls()),
+            advanced_config=glide.AdvancedGlideClusterClientConfiguration(self._connect_ms, self._tls()),
         )
 
     def _credentials(self) -> glide.ServerCredentials | None:
