@@ -33,6 +33,13 @@ async def test_over_the_rate_calls_are_refused_with_the_time_to_wait(bench: Benc
     assert re.fullmatch(r"(\d+m)?[\d.]+m?s", third.headers["x-ratelimit-reset-requests"])
 
 
+async def test_a_call_over_the_rate_is_recorded_with_the_keys_tags(bench: Bench) -> None:
+    bench.key = dataclasses.replace(bench.key, requests_per_minute=0, tags={"team": "search"})
+    await bench.send(CHAT)
+    event = bench.ledger.event
+    assert (event.status, event.error_code, event.tags) == (429, "rate_limit_exceeded", {"team": "search"})
+
+
 async def test_over_the_budget_calls_are_refused_before_they_go_out(bench: Bench) -> None:
     with_budget(bench, 1000)
     heard = await bench.send(CHAT)

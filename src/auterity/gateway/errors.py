@@ -22,7 +22,6 @@ __all__ = [
     "ProviderUnavailable",
     "RateLimitExceeded",
     "RefusedByProvider",
-    "RequestTimeout",
     "TenantSuspended",
     "UnknownUrl",
 ]
@@ -53,27 +52,28 @@ class ModelNotAllowed(Forbidden):
 
 
 class UnknownUrl(NotFound):
+    """Nothing is served at this path."""
+
     code = "unknown_url"
 
 
 class MethodNotAllowed(AuterityError):
+    """The path is served, with another method."""
+
     code = "method_not_allowed"
     status = 405
 
 
 class BodyTooLarge(InvalidRequest):
+    """The request's body is longer than the server takes."""
+
     code = "request_too_large"
     status = 413
 
 
-class RequestTimeout(AuterityError):
-    """The client took too long to send its request."""
-
-    code = "request_timeout"
-    status = 408
-
-
 class RateLimitExceeded(AuterityError):
+    """The key's rate, or the provider's, is used up for the moment."""
+
     code = "rate_limit_exceeded"
     status = 429
 

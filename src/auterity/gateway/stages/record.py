@@ -42,7 +42,7 @@ class Record:
             key_id=key.id,
             user_id=key.user_id,
             end_user=inbound.end_user if inbound is not None else "",
-            tags=exchange.tags,
+            tags=exchange.tags or dict(key.tags),  # a call that was refused early has read none
             endpoint=exchange.endpoint,
             stream=inbound is not None and inbound.call.stream,
             requested_model=inbound.call.model if inbound is not None else "",

@@ -138,6 +138,7 @@ def _provider_routes(services: CatalogueServices) -> APIRouter:
     async def list_providers(
         actor: Annotated[Principal, Depends(Requires("providers.read"))], paging: _Paging
     ) -> Page[ProviderOut]:
+        """Your providers and the shared ones; credentials are never shown."""
         async with database.tenant(actor.tenant_id) as scope:
             rows = await providers.page(scope, after=paging.after, limit=paging.fetch)
         return _page([provider_out(row) for row in rows], paging)
@@ -146,6 +147,7 @@ def _provider_routes(services: CatalogueServices) -> APIRouter:
     async def create_provider(
         actor: Annotated[Principal, Depends(Requires("providers.create"))], wanted: ProviderCreate
     ) -> ProviderOut:
+        """Add a provider. Its credential is sealed at once and can never be read back."""
         async with actor_scope(database, actor) as scope:
             return provider_out(await providers.create(scope, actor, wanted))
 
@@ -153,6 +155,7 @@ def _provider_routes(services: CatalogueServices) -> APIRouter:
     async def get_provider(
         actor: Annotated[Principal, Depends(Requires("providers.read"))], provider: str
     ) -> ProviderOut:
+        """One provider, by name or id."""
         async with database.tenant(actor.tenant_id) as scope:
             return provider_out(await providers.get(scope, provider))
 
@@ -160,6 +163,7 @@ def _provider_routes(services: CatalogueServices) -> APIRouter:
     async def change_provider(
         actor: Annotated[Principal, Depends(Requires("providers.update"))], provider: str, patch: ProviderPatch
     ) -> ProviderOut:
+        """Change what is named; a credential that is given replaces the present one."""
         async with actor_scope(database, actor) as scope:
             return provider_out(await providers.change(scope, actor, provider, patch))
 
@@ -167,6 +171,7 @@ def _provider_routes(services: CatalogueServices) -> APIRouter:
     async def delete_provider(
         actor: Annotated[Principal, Depends(Requires("providers.delete"))], provider: str
     ) -> None:
+        """Remove a provider that no deployment uses."""
         async with actor_scope(database, actor) as scope:
             await providers.remove(scope, actor, provider)
 
@@ -183,6 +188,7 @@ def _model_routes(services: CatalogueServices) -> APIRouter:
     async def list_models(
         actor: Annotated[Principal, Depends(Requires("models.read"))], paging: _Paging
     ) -> Page[ModelOut]:
+        """Your models and the shared ones, with their deployments."""
         async with database.tenant(actor.tenant_id) as scope:
             rows = await catalogue.page(scope, after=paging.after, limit=paging.fetch)
         return _page([model_out(row, actor.tenant_id) for row in rows], paging)
@@ -191,6 +197,7 @@ def _model_routes(services: CatalogueServices) -> APIRouter:
     async def create_model(
         actor: Annotated[Principal, Depends(Requires("models.create"))], wanted: ModelCreate
     ) -> ModelOut:
+        """Add a model under a public name, with the deployments that serve it."""
         async with actor_scope(database, actor) as scope:
             return model_out(await catalogue.create(scope, actor, wanted), actor.tenant_id)
 
@@ -203,6 +210,7 @@ def _model_routes(services: CatalogueServices) -> APIRouter:
 
     @router.get("/{model:path}", name="get")
     async def get_model(actor: Annotated[Principal, Depends(Requires("models.read"))], model: str) -> ModelOut:
+        """One model, by name or id."""
         async with database.tenant(actor.tenant_id) as scope:
             return model_out(await catalogue.get(scope, model, shared=True), actor.tenant_id)
 
@@ -218,6 +226,7 @@ def _deployment_routes(services: CatalogueServices) -> APIRouter:
     async def create_deployment(
         actor: Annotated[Principal, Depends(Requires("models.update"))], model: str, wanted: DeploymentCreate
     ) -> DeploymentOut:
+        """Add a deployment that serves the model."""
         async with actor_scope(database, actor) as scope:
             return deployment_out(await catalogue.deploy(scope, actor, model, wanted))
 
@@ -228,6 +237,7 @@ def _deployment_routes(services: CatalogueServices) -> APIRouter:
         deployment: str,
         patch: DeploymentPatch,
     ) -> DeploymentOut:
+        """Change a deployment; weight 0 makes it a fallback."""
         async with actor_scope(database, actor) as scope:
             return deployment_out(await catalogue.change_deployment(scope, actor, model, deployment, patch))
 
@@ -240,6 +250,7 @@ def _deployment_routes(services: CatalogueServices) -> APIRouter:
     async def delete_deployment(
         actor: Annotated[Principal, Depends(Requires("models.update"))], model: str, deployment: str
     ) -> None:
+        """Take a deployment from the model."""
         async with actor_scope(database, actor) as scope:
             await catalogue.withdraw(scope, actor, model, deployment)
 
@@ -247,11 +258,13 @@ def _deployment_routes(services: CatalogueServices) -> APIRouter:
     async def change_model(
         actor: Annotated[Principal, Depends(Requires("models.update"))], model: str, patch: ModelPatch
     ) -> ModelOut:
+        """Change what is named."""
         async with actor_scope(database, actor) as scope:
             return model_out(await catalogue.change(scope, actor, model, patch), actor.tenant_id)
 
     @router.delete("/{model:path}", status_code=status.HTTP_204_NO_CONTENT, name="delete", tags=["models"])
     async def delete_model(actor: Annotated[Principal, Depends(Requires("models.delete"))], model: str) -> None:
+        """Remove a model and its deployments; calls for it are refused from then on."""
         async with actor_scope(database, actor) as scope:
             await catalogue.remove(scope, actor, model)
 
@@ -271,6 +284,7 @@ def _price_routes(services: CatalogueServices) -> APIRouter:
         listed_as: Annotated[str | None, Query(description="Its name in the price list, if another.")] = None,
         at: Annotated[AwareDatetime | None, Query(description="The moment; now if left out.")] = None,
     ) -> PriceResolution:
+        """Which price a call would have, and why."""
         async with database.tenant(actor.tenant_id) as scope:
             return await terms.resolve(scope, provider, model, listed_as=listed_as, at=at)
 
@@ -278,6 +292,7 @@ def _price_routes(services: CatalogueServices) -> APIRouter:
     async def list_overlays(
         actor: Annotated[Principal, Depends(Requires("prices.read"))], paging: _Paging
     ) -> Page[OverlayOut]:
+        """Your terms on top of the price list."""
         async with database.tenant(actor.tenant_id) as scope:
             rows = await terms.page(scope, after=paging.after, limit=paging.fetch)
         return _page([overlay_out(row) for row in rows], paging)
@@ -286,11 +301,13 @@ def _price_routes(services: CatalogueServices) -> APIRouter:
     async def create_overlay(
         actor: Annotated[Principal, Depends(Requires("prices.create"))], wanted: OverlayCreate
     ) -> OverlayOut:
+        """Add terms: a discount, or prices of your own."""
         async with actor_scope(database, actor) as scope:
             return overlay_out(await terms.create(scope, actor, wanted))
 
     @router.get("/overlays/{overlay}", name="get_overlay")
     async def get_overlay(actor: Annotated[Principal, Depends(Requires("prices.read"))], overlay: str) -> OverlayOut:
+        """One of your terms."""
         async with database.tenant(actor.tenant_id) as scope:
             return overlay_out(await terms.get(scope, overlay))
 
@@ -298,11 +315,13 @@ def _price_routes(services: CatalogueServices) -> APIRouter:
     async def change_overlay(
         actor: Annotated[Principal, Depends(Requires("prices.update"))], overlay: str, patch: OverlayPatch
     ) -> OverlayOut:
+        """Change what is named; calls that were priced keep their price."""
         async with actor_scope(database, actor) as scope:
             return overlay_out(await terms.change(scope, actor, overlay, patch))
 
     @router.delete("/overlays/{overlay}", status_code=status.HTTP_204_NO_CONTENT, name="delete_overlay")
     async def delete_overlay(actor: Annotated[Principal, Depends(Requires("prices.delete"))], overlay: str) -> None:
+        """Remove terms; the price list applies again."""
         async with actor_scope(database, actor) as scope:
             await terms.remove(scope, actor, overlay)
 

@@ -15,6 +15,8 @@ __all__ = [
 
 
 class ProviderNotFound(NotFound):
+    """The tenant has no such provider."""
+
     code = "provider_not_found"
 
     def __init__(self, name: str) -> None:
@@ -22,6 +24,8 @@ class ProviderNotFound(NotFound):
 
 
 class ModelNotFound(NotFound):
+    """The tenant has no such model."""
+
     code = "model_not_found"
 
     def __init__(self, name: str) -> None:
@@ -29,6 +33,8 @@ class ModelNotFound(NotFound):
 
 
 class DeploymentNotFound(NotFound):
+    """The model has no such deployment."""
+
     code = "deployment_not_found"
 
     def __init__(self, deployment_id: str) -> None:
@@ -36,6 +42,8 @@ class DeploymentNotFound(NotFound):
 
 
 class OverlayNotFound(NotFound):
+    """The tenant has no such terms."""
+
     code = "price_overlay_not_found"
 
     def __init__(self, overlay_id: str) -> None:
