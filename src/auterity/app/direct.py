@@ -67,7 +67,6 @@ class DirectCall:
         "disconnected",
         "headers",
         "keep_alive",
-        "message_event",
         "more_body",
         "response_complete",
         "response_started",
@@ -113,8 +112,6 @@ class DirectCall:
         self._head = b""
         self._waiter: asyncio.Future[None] | None = None
         self._watch: DirectWatch | None = None
-        self.message_event = self
-        """The protocol sets an event when something came or the client left: this object is that event."""
         self.body = bytearray()
         self.more_body = True
         self.disconnected = False
@@ -128,6 +125,14 @@ class DirectCall:
         if not self.response_complete:
             # The client left, or stands still: nothing that follows on this connection would be understood.
             self._transport.close()
+
+    @property
+    def message_event(self) -> "DirectCall":
+        """The protocol sets an event when something came or the client left: this object is that event.
+
+        A property, because an attribute would make a cycle that only the garbage collector could free.
+        """
+        return self
 
     def set(self) -> None:
         """Something of the body came, or the client left."""
