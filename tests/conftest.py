@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# How long an example takes says more about the machine than about the program; each test has its own time limit.
+hypothesis.settings.register_profile("auterity", deadline=None)
+hypothesis.settings.load_profile("auterity")
 
 
 def pytest_configure(config: pytest.Config) -> None:
