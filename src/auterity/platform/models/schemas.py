@@ -308,7 +308,11 @@ class OverlayCreate(Schema):
         default_factory=dict[TokenKind, Decimal], description="Fixed US dollars per million tokens by kind."
     )
     per_request: Dollars | None = Field(default=None, description="Fixed US dollars per call; null: the list's.")
-    batch_multiplier: Multiplier = Field(default=Decimal(1), description="What batched calls cost, relative to others.")
+    batch_multiplier: Multiplier = Field(
+        default=Decimal(1),
+        description="What batched calls cost, relative to others. Kept for later: this release serves no batches, "
+        "so it changes no price yet.",
+    )
     valid_from: AwareDatetime | None = None
     valid_to: AwareDatetime | None = Field(default=None, description="The first moment at which it no longer holds.")
     shared: bool = Field(default=False, description="For your shared models, whoever calls them; only for operators.")
