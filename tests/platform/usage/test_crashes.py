@@ -1,6 +1,7 @@
 """Real processes killed at random moments: every event that was acknowledged is counted, and none is twice."""
 
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -85,7 +86,8 @@ def processes() -> Iterator[Processes]:
 
 async def next_file(store: Path) -> None:
     def names() -> set[str]:
-        return {path.name for path in store.glob("*/*")}
+        # Not by glob, which fails where a day's emptied folder goes away meanwhile.
+        return {name for _, _, files in os.walk(store) for name in files}
 
     before, deadline = names(), time.monotonic() + 20
     while names() <= before:
